@@ -1,4 +1,4 @@
-"""`identity` and `identity-onnx`: sixteen numbers back as they came, for measuring everything but the model."""
+"""`identity` and `identity-onnx`: sixteen numbers back as they came: all but the model is measured."""
 
 from __future__ import annotations
 

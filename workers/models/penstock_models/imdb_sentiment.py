@@ -7,10 +7,10 @@ from sklearn.pipeline import Pipeline
 
 from . import reviews
 from .folder import Model
-from .manifest import Manifest, Tensor, Work
+from .manifest import TEXT_INPUT, Manifest, Tensor, Work
 from .progress import say
 from .sources import Sources
-from .text_pipeline import TEXT_INPUT, export, tfidf
+from .text_pipeline import export, tfidf
 
 _EVAL_COUNT = 2_000
 

@@ -18,6 +18,9 @@ class Tensor:
     shape: tuple[int, ...]
 
 
+TEXT_INPUT = Tensor("text", "BYTES", (1,))
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """The tokenizer file, and the BYTES input whose text it turns into token ids."""

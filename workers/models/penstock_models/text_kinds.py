@@ -17,10 +17,10 @@ from sklearn.svm import LinearSVC
 
 from . import reviews
 from .folder import Model
-from .manifest import Manifest, Tensor, Work
+from .manifest import TEXT_INPUT, Manifest, Tensor, Work
 from .progress import say
 from .sources import Sources
-from .text_pipeline import TEXT_INPUT, export, tfidf
+from .text_pipeline import export, tfidf
 
 _TERMS = 5_000
 _CLUSTERS = 8

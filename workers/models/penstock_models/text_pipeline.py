@@ -14,8 +14,6 @@ from skl2onnx.common.data_types import StringTensorType
 
 from .manifest import Tensor
 
-TEXT_INPUT = Tensor("text", "BYTES", (1,))
-
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 

@@ -15,10 +15,9 @@ from safetensors.numpy import load as load_safetensors
 from . import reviews
 from .encoder import DISTILBERT_LAYER, Encoder, Shape
 from .folder import Model
-from .manifest import Manifest, Tensor, Tokenizer, Work
+from .manifest import TEXT_INPUT, Manifest, Tensor, Tokenizer, Work
 from .progress import say
 from .sources import MINILM, Sources
-from .text_pipeline import TEXT_INPUT
 from .weights import SeededWeights, TrainedWeights
 
 _MAX_LENGTH = 128
@@ -41,7 +40,9 @@ def build_minilm(name: str, sources: Sources) -> Model:
 def build_distilbert(name: str, sources: Sources) -> Model:
     """DistilBERT base with a two-class head (66,955,010 parameters), seeded."""
     say(f"{name}: writing the graph with seeded weights")
-    shape = Shape(hidden=768, layers=6, heads=12, feed_forward=3072, names=DISTILBERT_LAYER, token_types=False)
+    shape = Shape(
+        hidden=768, layers=6, heads=12, feed_forward=3072, names=DISTILBERT_LAYER, token_types=False
+    )
     encoder = Encoder(shape, SeededWeights(0))
     first = encoder.first_token(encoder.encode())
     hidden = encoder.graph.op("Relu", encoder.linear(first, "pre_classifier", 768, 768))
