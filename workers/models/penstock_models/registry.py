@@ -53,22 +53,23 @@ def recipe_hash(name: str) -> str:
     """
     module, function = _RECIPES[name]
     digest = hashlib.sha256(f"{name}:{module}.{function}\n".encode())
-    for path in [_REQUIREMENTS, *sorted(_with_imports(_PACKAGE / f"{module}.py"))]:
+    for path in [_REQUIREMENTS, *sources_of(module)]:
         content = path.read_bytes()
         digest.update(f"{path.name}:{len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _with_imports(start: Path) -> set[Path]:
+def sources_of(module: str) -> list[Path]:
+    """The module's file and those of all modules of this package that it imports, also indirectly."""
     found: set[Path] = set()
-    waiting = [start]
+    waiting = [_PACKAGE / f"{module}.py"]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
             waiting += _imports(path)
-    return found
+    return sorted(found)
 
 
 def _imports(path: Path) -> list[Path]:

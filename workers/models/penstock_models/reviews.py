@@ -43,8 +43,11 @@ def labels_txt() -> bytes:
 
 
 def eval_jsonl(rows: list[tuple[str, int]]) -> bytes:
-    """The content of `eval.jsonl`: one `{"text", "label"}` object a line."""
-    lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows]
+    """The content of `eval.jsonl`: one `{"text", "label"}` object a line.
+
+    Only ASCII, since some reviews hold characters that many readers take for the end of a line.
+    """
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
     return ("\n".join(lines) + "\n").encode()
 
 
