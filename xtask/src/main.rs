@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod load;
 mod measure;
 mod setup;
 mod stack;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod gateway;
+mod peers;
 mod soak;
 
 use std::path::{Path, PathBuf};
