@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The one way to Lambda: `aws-sdk-lambda` as a [`tower::Service`], its errors sorted into what the engine must know,
+//! REPORT lines read.
+//!
+//! Deliberately absent: retries (the SDK's are off; the engine decides), batching, and any knowledge of tensors.
+#![forbid(unsafe_code)]
+
+mod classify;
+mod config;
+mod error;
+mod report;
+mod service;
+mod warm_up;
+
+pub use config::{Credentials, InvokerConfig};
+pub use error::{InvokeError, RefusedCause, ThrottleReason, UnknownCause};
+pub use report::Metering;
+pub use service::{Invocation, InvocationReply, LambdaInvoker};
+pub use warm_up::{WarmUp, warm_up_payload};
