@@ -7,26 +7,14 @@ Folders that are already as their recipe makes them are left alone. Progress goe
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import time
 from pathlib import Path
 
 from penstock_models import folder, registry
 from penstock_models.progress import say
+from penstock_models.repeatable import restart_repeatably
 from penstock_models.sources import SourceError, Sources
-
-# One thread and a fixed hash seed make sums and orders repeatable. The linear algebra kernels are chosen by
-# CPU model unless told otherwise: naming a set that every x86-64-v3 machine has makes machines agree, too.
-_REPEATABLE = {
-    "PYTHONHASHSEED": "0",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-if platform.machine() == "x86_64":
-    _REPEATABLE["OPENBLAS_CORETYPE"] = "Haswell"
 
 
 def main() -> int:
@@ -69,12 +57,6 @@ def _parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _restart_repeatably() -> None:
-    """The variables count only if they are set before the interpreter and the libraries start."""
-    if any(os.environ.get(name) != value for name, value in _REPEATABLE.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_REPEATABLE})
-
-
 if __name__ == "__main__":
-    _restart_repeatably()
+    restart_repeatably()
     sys.exit(main())

@@ -30,7 +30,8 @@ _RECIPES: dict[str, tuple[str, str]] = {
 }
 
 _PACKAGE = Path(__file__).parent
-_REQUIREMENTS = _PACKAGE.parent / "requirements.txt"
+# What the bytes of every model depend on.
+_COMMON = [_PACKAGE.parent / "requirements.txt", _PACKAGE / "repeatable.py"]
 
 
 def names() -> list[str]:
@@ -48,12 +49,12 @@ def recipe(name: str) -> Recipe:
 def recipe_hash(name: str) -> str:
     """Changes when anything changes that the model's bytes can depend on.
 
-    That is: the pinned requirements and the source of the recipe's module and of all modules of this
-    package that it imports, directly or through others.
+    That is: the pinned requirements, the environment, and the source of the recipe's module and of all
+    modules of this package that it imports, directly or through others.
     """
     module, function = _RECIPES[name]
     digest = hashlib.sha256(f"{name}:{module}.{function}\n".encode())
-    for path in [_REQUIREMENTS, *sources_of(module)]:
+    for path in [*_COMMON, *sources_of(module)]:
         content = path.read_bytes()
         digest.update(f"{path.name}:{len(content)}\n".encode())
         digest.update(content)
