@@ -3,11 +3,25 @@
 //! It knows ids, sizes and deadlines. Deliberately absent: payloads, clocks, randomness, sockets, logs, metrics.
 #![forbid(unsafe_code)]
 
+mod batch;
+mod breaker;
+mod closing;
+mod compiled_plan;
 mod engine;
+mod id_table;
+mod model;
+mod ordered_queue;
+mod packing;
+mod request;
+mod retry;
+mod shared;
+mod size_correction;
 mod types;
+mod waiting;
+mod window;
 
 pub use engine::Engine;
 pub use types::{
-    BatchOutcome, CloseReason, Dispatch, Event, ItemBytes, Part, Rejection, RequestMeta, RequestOutcome, RetryReason,
-    TooLarge, WakeReason,
+    BatchOutcome, CloseReason, Dispatch, Event, ItemBytes, Part, Rejection, RequestMeta, RequestOutcome,
+    RetryReason, TooLarge, WakeReason,
 };
