@@ -122,7 +122,12 @@ impl FaultScript {
     /// A script at its beginning.
     #[must_use]
     pub fn new(rules: Vec<FaultRule>) -> Self {
-        Self { rules: rules.into_iter().map(|rule| (rule, Progress::default())).collect() }
+        Self {
+            rules: rules
+                .into_iter()
+                .map(|rule| (rule, Progress::default()))
+                .collect(),
+        }
     }
 
     /// Whether there is nothing to decide.
@@ -141,7 +146,9 @@ impl FaultScript {
 
     /// Each rule with how many invocations it matched and how often it fired.
     pub fn progress(&self) -> impl Iterator<Item = (&FaultRule, u64, u64)> {
-        self.rules.iter().map(|(rule, progress)| (rule, progress.matched, progress.fired))
+        self.rules
+            .iter()
+            .map(|(rule, progress)| (rule, progress.matched, progress.fired))
     }
 }
 
@@ -149,7 +156,9 @@ impl Progress {
     fn fires(&mut self, rule: &FaultRule) -> bool {
         let index = self.matched;
         self.matched += 1;
-        let Some(position) = index.checked_sub(rule.after) else { return false };
+        let Some(position) = index.checked_sub(rule.after) else {
+            return false;
+        };
         let chosen = position % rule.every.max(1) == rule.every.max(1) - 1
             && rule.count.is_none_or(|count| self.fired < count)
             && unit(mix(rule.seed ^ mix(index))) < rule.probability;
@@ -162,7 +171,10 @@ impl FaultRule {
     fn matches(&self, function: &str, qualifier: &str, payload: &[u8]) -> bool {
         glob(self.function.as_bytes(), function.as_bytes())
             && self.qualifier.as_deref().is_none_or(|wanted| wanted == qualifier)
-            && self.contains.as_deref().is_none_or(|text| occurs(text.as_bytes(), payload))
+            && self
+                .contains
+                .as_deref()
+                .is_none_or(|text| occurs(text.as_bytes(), payload))
     }
 }
 
@@ -175,7 +187,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some((b'*', rest)) => (0..=text.len()).any(|skipped| glob(rest, &text[skipped..])),
-        Some((first, rest)) => text.split_first().is_some_and(|(byte, text)| byte == first && glob(rest, text)),
+        Some((first, rest)) => text
+            .split_first()
+            .is_some_and(|(byte, text)| byte == first && glob(rest, text)),
     }
 }
 
@@ -189,12 +203,17 @@ mod tests {
 
     fn fired(text: &str, invocations: u64) -> Vec<u64> {
         let mut script = FaultScript::new(vec![rule(text)]);
-        (0..invocations).filter(|_| script.decide("f", "live", b"{}").is_some()).collect()
+        (0..invocations)
+            .filter(|_| script.decide("f", "live", b"{}").is_some())
+            .collect()
     }
 
     #[test]
     fn after_every_and_count_choose_invocations() {
-        assert_eq!(fired("after = 2\ncount = 3\naction = { kind = 'lost_response' }", 10), [2, 3, 4]);
+        assert_eq!(
+            fired("after = 2\ncount = 3\naction = { kind = 'lost_response' }", 10),
+            [2, 3, 4]
+        );
         assert_eq!(fired("every = 3\naction = { kind = 'oversize' }", 10), [2, 5, 8]);
         assert_eq!(fired("action = { kind = 'oversize' }", 2), [0, 1]);
     }
@@ -210,7 +229,8 @@ mod tests {
 
     #[test]
     fn all_conditions_must_hold() {
-        let rule = rule("function = 'mini*'\nqualifier = 'live'\ncontains = 'poison'\naction = { kind = 'kill' }");
+        let rule =
+            rule("function = 'mini*'\nqualifier = 'live'\ncontains = 'poison'\naction = { kind = 'kill' }");
         assert!(rule.matches("minilm", "live", b"{\"x\":\"poison\"}"));
         assert!(!rule.matches("bert", "live", b"poison"));
         assert!(!rule.matches("minilm", "1", b"poison"));
@@ -219,10 +239,18 @@ mod tests {
 
     #[test]
     fn globs_match_runs_of_characters() {
-        for (pattern, text, expected) in
-            [("*", "", true), ("a*c", "abbc", true), ("a*c", "abb", false), ("*-x", "fn-x", true), ("f", "fn", false)]
-        {
-            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abb", false),
+            ("*-x", "fn-x", true),
+            ("f", "fn", false),
+        ] {
+            assert_eq!(
+                glob(pattern.as_bytes(), text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         }
     }
 
@@ -233,9 +261,18 @@ mod tests {
             rule("action = { kind = 'status', code = 503 }"),
         ];
         let mut script = FaultScript::new(rules);
-        assert_eq!(script.decide("f", "", b""), Some(FaultAction::Delay { delay_ms: 5 }));
+        assert_eq!(
+            script.decide("f", "", b""),
+            Some(FaultAction::Delay { delay_ms: 5 })
+        );
         let error_type = "ServiceException".to_owned();
-        assert_eq!(script.decide("f", "", b""), Some(FaultAction::Status { code: 503, error_type }));
+        assert_eq!(
+            script.decide("f", "", b""),
+            Some(FaultAction::Status {
+                code: 503,
+                error_type
+            })
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A source of ids; equal seeds give equal sequences.
 #[derive(Debug)]
-pub struct IdSource {
+pub(crate) struct IdSource {
     seed: u64,
     next: AtomicU64,
 }
@@ -13,23 +13,26 @@ pub struct IdSource {
 impl IdSource {
     /// A source that starts from `seed`.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self { seed, next: AtomicU64::new(0) }
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            next: AtomicU64::new(0),
+        }
     }
 
     /// The next 64 mixed bits.
-    pub fn next_bits(&self) -> u64 {
+    pub(crate) fn next_bits(&self) -> u64 {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
         mix(self.seed ^ mix(count))
     }
 
     /// The next number in 0..1, for weighted choices.
-    pub fn next_unit(&self) -> f64 {
+    pub(crate) fn next_unit(&self) -> f64 {
         unit(self.next_bits())
     }
 
     /// The next id in the text form of a version 4 UUID.
-    pub fn next_uuid(&self) -> String {
+    pub(crate) fn next_uuid(&self) -> String {
         let high = self.next_bits();
         let low = self.next_bits();
         format!(
