@@ -1,2 +1,41 @@
-//! Placeholder.
-fn main() {}
+//! `penstock`: the command that people run. Thin: each subcommand is a file that parses its arguments and calls a library.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command answers on standard output")]
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An adaptive serving gateway for model inference on AWS Lambda.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(commands::serve::Arguments),
+    /// Run the local Lambda.
+    Emulate(commands::emulate::Arguments),
+    /// Check a configuration; exit code 78 if it is not valid.
+    CheckConfig(commands::check_config::Arguments),
+    /// Show the configuration in force, with the origin of each value.
+    PrintConfig(commands::print_config::Arguments),
+    /// Write the JSON schema or the reference page of the configuration.
+    ConfigSchema(commands::config_schema::Arguments),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(arguments) => commands::serve::run(arguments),
+        Command::Emulate(arguments) => commands::emulate::run(arguments),
+        Command::CheckConfig(arguments) => commands::check_config::run(arguments),
+        Command::PrintConfig(arguments) => commands::print_config::run(arguments),
+        Command::ConfigSchema(arguments) => commands::config_schema::run(&arguments),
+    }
+}

@@ -3,6 +3,11 @@
 //! It asks, obeys and reports; what to batch, retry or shed is decided in `gateway-policy`.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod driver;
+pub mod http;
 pub mod inference;
+pub mod lifecycle;
 pub mod registry;
 pub mod statistics;
+pub mod telemetry;

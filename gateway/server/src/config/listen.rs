@@ -1,0 +1,27 @@
+//! `[listen]`
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Address of the inference protocol. Port 0 picks a free one. Default `127.0.0.1:8080`.
+    #[schemars(with = "String")]
+    pub public_address: SocketAddr,
+    /// Address of metrics, health and configuration. Keep it off public networks: it has no authentication. Default `127.0.0.1:8081`.
+    #[schemars(with = "String")]
+    pub admin_address: SocketAddr,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            public_address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_address: SocketAddr::from(([127, 0, 0, 1], 8081)),
+        }
+    }
+}

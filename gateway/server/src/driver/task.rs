@@ -1,0 +1,396 @@
+//! The driver's loop.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway_contract::{BatchId, ModelId, RequestId, Timestamp};
+use gateway_policy::{BatchOutcome, Dispatch, Engine, RequestMeta, RequestOutcome};
+use smallvec::SmallVec;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+
+use super::batch::{BatchDone, BatchJob, Running, nothing_to_send};
+use super::clock::Clock;
+use super::command::{Command, Reply};
+use super::flight::{Flight, Inputs};
+use super::scatter::SentPart;
+use super::{Invoke, ModelRuntime, ModelSet};
+use crate::inference::{InferError, Receipt, Submission};
+use crate::telemetry::{Catalogue, Repeated, RepeatedFailures, record_event};
+
+/// Commands taken from the channel at once: enough to spare wake-ups, few enough that batches' outcomes are not kept waiting.
+const COMMANDS_PER_TURN: usize = 256;
+
+/// Owner of the engine.
+pub(super) struct Driver<S> {
+    engine: Engine,
+    flights: HashMap<RequestId, Flight>,
+    models: Arc<ModelSet>,
+    invoker: S,
+    running: JoinSet<BatchDone>,
+    tasks: HashMap<tokio::task::Id, Running>,
+    clock: Clock,
+    catalogue: Arc<Catalogue>,
+    failures: RepeatedFailures,
+    drained: Vec<oneshot::Sender<()>>,
+}
+
+impl<S: Invoke> Driver<S> {
+    pub(super) fn new(models: Arc<ModelSet>, invoker: S, catalogue: Arc<Catalogue>) -> Self {
+        let mut driver = Self {
+            engine: Engine::default(),
+            flights: HashMap::new(),
+            models: Arc::default(),
+            invoker,
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            clock: Clock::start(),
+            catalogue,
+            failures: RepeatedFailures::default(),
+            drained: Vec::new(),
+        };
+        driver.handle_models(models);
+        driver
+    }
+
+    /// Runs until the last handle is gone and nothing is in flight, or until a drain has ended.
+    pub(super) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) {
+        let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
+        let sleep = tokio::time::sleep_until(tokio::time::Instant::now());
+        tokio::pin!(sleep);
+        let mut is_open = true;
+        loop {
+            let wake = self.settle();
+            if !is_open && self.flights.is_empty() && self.running.is_empty() {
+                return;
+            }
+            if let Some(wake) = wake {
+                let deadline = self.clock.instant(wake);
+                if sleep.deadline() != deadline {
+                    sleep.as_mut().reset(deadline);
+                }
+            }
+            tokio::select! {
+                received = commands.recv_many(&mut inbox, COMMANDS_PER_TURN), if is_open => {
+                    is_open = received > 0;
+                    inbox.drain(..).for_each(|command| self.handle_command(command));
+                }
+                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
+                    self.handle_ended(ended);
+                    while let Some(ended) = self.running.try_join_next_with_id() {
+                        self.handle_ended(ended);
+                    }
+                }
+                () = &mut sleep, if wake.is_some() => self.engine.handle_timeout(self.clock.now()),
+            }
+        }
+    }
+
+    /// Does what the engine says until it has nothing more to say. Returns when it wants to be woken.
+    fn settle(&mut self) -> Option<Timestamp> {
+        self.drain_engine();
+        let now = self.clock.now();
+        if self.engine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            // Due already: no trip through the timer. Asked once only, so that other work gets in between.
+            self.engine.handle_timeout(now);
+            self.drain_engine();
+        }
+        if !self.drained.is_empty() && self.engine.is_idle() && self.running.is_empty() {
+            self.drained.drain(..).for_each(|done| {
+                let _ = done.send(());
+            });
+        }
+        self.engine.poll_timeout().map(|(at, _)| at)
+    }
+
+    fn drain_engine(&mut self) {
+        while let Some(dispatch) = self.engine.poll_dispatch() {
+            self.handle_dispatch(dispatch);
+        }
+        while let Some((request, outcome)) = self.engine.poll_answer() {
+            self.handle_answer(request, outcome);
+        }
+        while let Some(event) = self.engine.poll_event() {
+            let models = &self.models;
+            record_event(&self.catalogue, &event, |id| {
+                models.models.get(&id).map(|model| &model.metrics)
+            });
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Submit {
+                id,
+                submission,
+                arrived,
+                reply,
+                ticket,
+            } => {
+                drop(ticket);
+                self.handle_submission(id, submission, self.clock.at(arrived), reply);
+            }
+            Command::Cancel(id) => {
+                if self.flights.remove(&id).is_some() {
+                    self.engine.handle_cancel(self.clock.now(), id);
+                }
+            }
+            Command::Models(models) => self.handle_models(models),
+            Command::RefreshGauges(done) => {
+                self.refresh_gauges();
+                let _ = done.send(());
+            }
+            Command::Drain(done) => {
+                self.engine.drain(self.clock.now());
+                self.drained.push(done);
+            }
+            #[cfg(test)]
+            #[expect(
+                clippy::panic,
+                reason = "this is the panic that the supervisor's test asks for"
+            )]
+            Command::Panic => panic!("asked to by a test"),
+        }
+    }
+
+    fn handle_submission(&mut self, id: RequestId, submission: Submission, arrived: Timestamp, reply: Reply) {
+        if reply.is_closed() {
+            return;
+        }
+        let rejected = gateway_policy::Rejection::UnknownModel;
+        let Some(model) = self.models.models.get(&submission.model).cloned() else {
+            let _ = reply.send(Err(InferError::Rejected(rejected)));
+            return;
+        };
+        let deadline = submission
+            .timeout
+            .or(model.default_timeout)
+            .map(|timeout| arrived + timeout);
+        let meta = RequestMeta {
+            id,
+            model: submission.model,
+            items: submission.items,
+            item_bytes: model.item_bytes(&submission.inputs, submission.items),
+            response_bytes_per_item: model.response_item_bytes.get(),
+            class: model.class(&submission.inputs, submission.items),
+            priority: submission.priority,
+            deadline,
+        };
+        if let Err(rejection) = self.engine.handle_request(self.clock.now(), meta) {
+            model.metrics.rejected(rejection);
+            let _ = reply.send(Err(InferError::Rejected(rejection)));
+            return;
+        }
+        let Submission {
+            items,
+            inputs: tensors,
+            traceparent,
+            ..
+        } = submission;
+        let inputs = Arc::new(Inputs {
+            tensors,
+            items,
+            traceparent,
+        });
+        let flight = Flight {
+            model,
+            inputs,
+            reply,
+            arrived,
+            pieces: SmallVec::new(),
+            messages: Vec::new(),
+            receipt: Receipt::default(),
+        };
+        self.flights.insert(id, flight);
+    }
+
+    fn handle_models(&mut self, models: Arc<ModelSet>) {
+        let now = self.clock.now();
+        for (id, model) in &models.models {
+            if self
+                .models
+                .models
+                .get(id)
+                .is_none_or(|before| before.plan != model.plan)
+            {
+                model
+                    .metrics
+                    .in_flight_window
+                    .set(i64::from(model.plan.max_in_flight));
+                self.engine.handle_plan(now, model.plan.clone());
+            }
+        }
+        for (_, gone) in self
+            .models
+            .models
+            .iter()
+            .filter(|(id, _)| !models.models.contains_key(id))
+        {
+            gone.metrics.queue_items.set(0);
+            gone.metrics.queue_bytes.set(0);
+            gone.metrics.queue_oldest_age.set(0.0);
+        }
+        self.models = models;
+    }
+
+    fn handle_dispatch(&mut self, dispatch: Dispatch) {
+        let now = self.clock.now();
+        let mut position = 0;
+        let mut model = None;
+        let mut parts = Vec::with_capacity(dispatch.parts.len());
+        for &part in &dispatch.parts {
+            let flight = self.flights.get_mut(&part.request);
+            let inputs = flight.map(|flight| {
+                let wait = now - flight.arrived;
+                flight.receipt.queue_wait = wait;
+                flight.receipt.batch_items = flight.receipt.batch_items.max(dispatch.items);
+                model.get_or_insert_with(|| flight.model.clone()); // as validated: a reload may have removed or changed it
+                flight.inputs.clone()
+            });
+            parts.push(SentPart {
+                part,
+                position,
+                inputs,
+            });
+            position += part.items;
+        }
+        let Some(model) = model else {
+            let outcome = nothing_to_send(dispatch.items);
+            return self.engine.handle_outcome(now, dispatch.batch, outcome);
+        };
+        model.metrics.invocations_in_flight.inc();
+        let running = (dispatch.batch, dispatch.model);
+        let prices = self.models.prices.clone();
+        let job = BatchJob {
+            dispatch,
+            model,
+            parts,
+            dispatched: now,
+            clock: self.clock,
+            prices,
+        };
+        let task = self.running.spawn(job.run(self.invoker.clone()));
+        self.tasks.insert(task.id(), running);
+    }
+
+    fn handle_ended(&mut self, ended: Result<(tokio::task::Id, BatchDone), JoinError>) {
+        match ended {
+            Ok((task, done)) => {
+                self.tasks.remove(&task);
+                self.handle_done(done);
+            }
+            Err(error) => {
+                let Some((batch, model)) = self.tasks.remove(&error.id()) else {
+                    return;
+                };
+                self.catalogue.batch_panics.inc();
+                tracing::error!(%batch, %error, "a batch task panicked; its batch counts as a function error");
+                if let Some(model) = self.models.models.get(&model) {
+                    model.metrics.invocations_in_flight.dec();
+                }
+                self.engine
+                    .handle_outcome(self.clock.now(), batch, BatchOutcome::FunctionError);
+            }
+        }
+    }
+
+    fn handle_done(&mut self, mut done: BatchDone) {
+        done.model.metrics.invocations_in_flight.dec();
+        if let Some((kind, text)) = done.complaint.take() {
+            self.complain(&done, kind, &text);
+        }
+        let mut parts = done.parts.into_iter();
+        for part in &done.dispatch.parts {
+            let result = parts.next();
+            let Some(flight) = self.flights.get_mut(&part.request) else {
+                continue;
+            };
+            let receipt = &mut flight.receipt;
+            receipt.invoke = done.took;
+            receipt.compute = receipt.compute.max(done.compute);
+            receipt.cold |= done.cold;
+            receipt.cost_usd += done.cost_usd * f64::from(part.items) / f64::from(done.dispatch.items.max(1));
+            if let Some(result) = result {
+                debug_assert_eq!(
+                    result.request, part.request,
+                    "results stand in the order of the parts"
+                );
+                flight.pieces.extend(result.pieces);
+                flight.messages.extend(result.messages);
+            }
+        }
+        self.engine
+            .handle_outcome(self.clock.now(), done.dispatch.batch, done.outcome);
+    }
+
+    fn complain(&mut self, done: &BatchDone, kind: &'static str, text: &str) {
+        if let Repeated::Tell { suppressed } = self.failures.note(Instant::now(), done.dispatch.model.0, kind)
+        {
+            tracing::warn!(
+                model = %done.model.name, function = %done.model.function, qualifier = %done.dispatch.qualifier,
+                batch = %done.dispatch.batch, attempt = done.dispatch.attempt, items = done.dispatch.items,
+                suppressed, "invocation failed: {text}"
+            );
+        }
+    }
+
+    fn handle_answer(&mut self, request: RequestId, outcome: RequestOutcome) {
+        let Some(flight) = self.flights.remove(&request) else {
+            return;
+        };
+        flight
+            .model
+            .metrics
+            .queue_wait
+            .observe(flight.receipt.queue_wait.as_secs_f64());
+        match outcome {
+            RequestOutcome::Answered { failed } => {
+                let metrics = Arc::clone(&flight.model);
+                let (reply, completed) = flight.complete(failed);
+                completed
+                    .failed
+                    .iter()
+                    .for_each(|item| metrics.metrics.item_failed(item.failure));
+                let _ = reply.send(Ok(completed));
+            }
+            RequestOutcome::DeadlineExceeded => {
+                let _ = flight.reply.send(Err(InferError::DeadlineExceeded));
+            }
+        }
+    }
+
+    fn refresh_gauges(&self) {
+        let now = self.clock.now();
+        for (&id, model) in &self.models.models {
+            self.refresh_model(now, id, model);
+        }
+        self.catalogue
+            .requests_in_flight
+            .set(i64::try_from(self.flights.len()).unwrap_or(i64::MAX));
+    }
+
+    fn refresh_model(&self, now: Timestamp, id: ModelId, model: &ModelRuntime) {
+        let (items, bytes, oldest) = self.engine.queue_depth(id);
+        model.metrics.queue_items.set(i64::from(items));
+        model
+            .metrics
+            .queue_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        model
+            .metrics
+            .queue_oldest_age
+            .set(oldest.map_or(0.0, |oldest| (now - oldest).as_secs_f64()));
+    }
+}
+
+impl<S> Drop for Driver<S> {
+    /// After a panic nothing is in flight any more: the batches' tasks end with their owner.
+    fn drop(&mut self) {
+        for &(BatchId(_), model) in self.tasks.values() {
+            if let Some(model) = self.models.models.get(&model) {
+                model.metrics.invocations_in_flight.dec();
+            }
+        }
+    }
+}

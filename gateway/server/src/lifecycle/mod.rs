@@ -1,0 +1,10 @@
+//! Start, reload, drain, stop: how a configuration becomes a running gateway and how that ends.
+
+mod admin;
+mod assembly;
+mod gateway;
+mod serve;
+mod watch;
+
+pub use gateway::{Gateway, ReloadReport, StartError};
+pub use serve::{ServeError, serve};

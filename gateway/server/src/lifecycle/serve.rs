@@ -1,0 +1,86 @@
+//! The process: configuration to exit, driven by signals.
+
+use gateway_invoker::LambdaInvoker;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::gateway::{Gateway, StartError};
+use super::watch::FileWatch;
+use crate::config::{ConfigError, Source, load};
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is not valid: exit code 78.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The gateway did not start: exit code 1.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Signals cannot be received: exit code 1.
+    #[error("signals: {0}")]
+    Signals(#[source] std::io::Error),
+    /// Logs cannot be written: exit code 1.
+    #[error("log output: {0}")]
+    Log(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A second signal came while draining: exit code 130.
+    #[error("stopped at once by a second signal")]
+    Interrupted,
+}
+
+/// SIGTERM and SIGINT alike: both mean stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn install_signals() -> std::io::Result<(StopSignals, Signal)> {
+    let stop = StopSignals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    Ok((stop, signal(SignalKind::hangup())?))
+}
+
+/// Runs the gateway until SIGTERM or SIGINT and a drain, or a second such signal. SIGHUP and file changes reload.
+///
+/// # Errors
+/// [`ServeError`]; each variant names its exit code.
+pub async fn serve(source: Source) -> Result<(), ServeError> {
+    let loaded = load(&source)?;
+    crate::telemetry::logs::install(&loaded.settings.log).map_err(ServeError::Log)?;
+    let (mut stop, mut hangup) = install_signals().map_err(ServeError::Signals)?;
+    let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
+    let gateway = Gateway::start(loaded, source, invoker).await?;
+    let mut watch = FileWatch::start(&gateway.shared.watched_paths());
+    loop {
+        let changed = async {
+            match &mut watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let is_hangup = tokio::select! {
+            () = stop.recv() => break,
+            _ = hangup.recv() => true,
+            () = changed => false,
+        };
+        // The outcome is logged and counted where it is known; the loop goes on either way.
+        let reloaded = gateway.reload().is_ok();
+        if reloaded && is_hangup {
+            watch = FileWatch::start(&gateway.shared.watched_paths());
+        }
+    }
+    tokio::select! {
+        _ = gateway.shutdown() => Ok(()),
+        () = stop.recv() => Err(ServeError::Interrupted),
+    }
+}

@@ -1,0 +1,78 @@
+//! What the HTTP side reports → metrics.
+
+use std::sync::Arc;
+
+use super::Catalogue;
+use crate::http::{HttpTelemetry, RequestRecord};
+
+/// Label of requests that name no served model.
+const NO_MODEL: &str = "_none";
+
+/// Counts requests and connections.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics(Arc<Catalogue>);
+
+impl HttpMetrics {
+    /// Counts into `catalogue`.
+    #[must_use]
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self(catalogue)
+    }
+}
+
+impl HttpTelemetry for HttpMetrics {
+    fn connection_opened(&self) {
+        self.0.connections_opened.inc();
+        self.0.connections_open.inc();
+    }
+
+    fn connection_closed(&self) {
+        self.0.connections_open.dec();
+    }
+
+    fn connection_refused(&self) {
+        self.0.connections_refused.inc();
+    }
+
+    fn accept_failed(&self, error: &std::io::Error) {
+        self.0.accept_failures.inc();
+        tracing::warn!(%error, "accepting a connection failed; the listener backs off");
+    }
+
+    fn request_finished(&self, record: &RequestRecord<'_>) {
+        let model = record.model.unwrap_or(NO_MODEL);
+        let class = match record.status {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        };
+        self.0
+            .requests
+            .with_label_values(&[model, record.code, class])
+            .inc();
+        self.0
+            .request_duration
+            .with_label_values(&[model])
+            .observe(record.duration.as_secs_f64());
+        if let Some(overhead) = record.overhead() {
+            self.0
+                .gateway_overhead
+                .with_label_values(&[model])
+                .observe(overhead.as_secs_f64());
+        }
+    }
+
+    fn request_cancelled(&self, model: Option<&str>) {
+        self.0
+            .requests_cancelled
+            .with_label_values(&[model.unwrap_or(NO_MODEL)])
+            .inc();
+    }
+
+    fn handler_panicked(&self) {
+        self.0.handler_panics.inc();
+        tracing::error!("a request handler panicked; its request was answered with 500");
+    }
+}
