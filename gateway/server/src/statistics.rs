@@ -1,4 +1,7 @@
 //! Counters behind the statistics extension, one set a model. Relaxed atomics: each is a sum, no two need to agree.
+//!
+//! A front end moves `success`, `fail`, `queue` and the three `compute_*`, once a request, from the receipt and its own clock; the driver
+//! moves only what [`ModelStatistics::record_execution`] moves, once an invocation.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,0 +1,22 @@
+//! The HTTP side: Open Inference Protocol v2 REST over an accept loop of our own.
+//!
+//! It reads, validates and writes; it decides nothing about batches. [`public_router`] gives the routes, [`serve`] runs a listener.
+//! Deliberately absent: TLS, authentication, metrics (see [`HttpTelemetry`]) and the admin routes.
+
+mod accept;
+mod config;
+mod errors;
+mod health;
+mod infer;
+mod metadata;
+mod repository;
+mod router;
+mod state;
+mod statistics;
+mod telemetry;
+
+pub use accept::{Application, serve};
+pub use config::HttpConfig;
+pub use router::public_router;
+pub use state::{HttpState, Readiness};
+pub use telemetry::{HttpTelemetry, NoTelemetry, RequestRecord};
