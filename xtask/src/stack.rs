@@ -270,7 +270,7 @@ fn package(setup: &Setup, binaries: &Binaries, run: &Path) -> Result<PathBuf> {
 
 fn emulator_toml(spec: &StackSpec, package: &Path, folder: &Path) -> String {
     let mut text = format!(
-        "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\ncpu_scale = {:?}\n{}\n",
+        "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = {:?}\n\n{}\n",
         spec.ports.emulator,
         folder.join("emulator"),
         spec.cpu_scale,

@@ -49,16 +49,16 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
 
     step("model builder tests");
     let mut models = Command::new(&python);
-    models
-        .args([
-            "-m",
-            "unittest",
-            "discover",
-            "--start-directory",
-            "workers/models/tests",
-        ])
-        .current_dir(setup.workspace());
-    models.env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
+    models.args([
+        "-m",
+        "unittest",
+        "discover",
+        "--top-level-directory",
+        ".",
+        "--start-directory",
+        "tests",
+    ]);
+    models.current_dir(setup.workspace().join("workers/models"));
     build::run(&mut models)?;
 
     if arguments.quick {

@@ -66,7 +66,17 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
 
 fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
     setup.models(&["minilm"])?;
-    let mut command = Command::new(built(setup, "workers-runtime", "bench-processes")?);
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args([
+            "bench",
+            "--package",
+            "workers-runtime",
+            "--bench",
+            "processes",
+            "--",
+        ])
+        .current_dir(setup.workspace());
     command.env("ORT_DYLIB_PATH", setup.onnxruntime_library()?);
     command.env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
     run_with_json(&mut command, json)

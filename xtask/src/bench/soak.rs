@@ -20,17 +20,17 @@ const ROUNDS: usize = 10;
 
 /// Faults that Lambda shows throughout: one call in so many.
 const FAULTS: &str = r#"
-[[faults.rule]]
+[[fault]]
 every = 97
-action = { throttle = { reason = "ConcurrentInvocationLimitExceeded" } }
+action = { kind = "throttle" }
 
-[[faults.rule]]
+[[fault]]
 every = 211
-action = { status = { code = 503 } }
+action = { kind = "status", code = 503 }
 
-[[faults.rule]]
+[[fault]]
 every = 503
-action = "lost_response"
+action = { kind = "lost_response" }
 "#;
 
 #[derive(clap::Args)]
