@@ -76,6 +76,9 @@ pub(crate) fn close(plan: &CompiledPlan, backlog: &Backlog, now: u64) -> Close {
     }
 }
 
+/// A deadline cuts what waits into no more than about this many batches: beyond that, being late is cheaper.
+const MAX_PIECES: u32 = 4;
+
 /// Most items that the next batch should take: all that fit, unless that would make it miss a deadline that a smaller one meets.
 #[inline]
 pub(crate) fn fill_bound(plan: &CompiledPlan, backlog: &Backlog, now: u64) -> u32 {
@@ -86,6 +89,8 @@ pub(crate) fn fill_bound(plan: &CompiledPlan, backlog: &Backlog, now: u64) -> u3
     if backlog.items >= max {
         return max;
     }
-    plan.largest_fill_within(urgency.saturating_sub(now))
+    let within = plan.largest_fill_within(urgency.saturating_sub(now));
+    within
+        .filter(|&fill| fill.saturating_mul(MAX_PIECES) >= backlog.items)
         .unwrap_or(max)
 }

@@ -3,7 +3,7 @@
 //! Problem: the encoded size of an answer (and, less so, of a request) is an estimate. A batch that turns out too large was paid for and
 //! its answer is lost, so the same mistake must not be made with each batch.
 //! Rule: a factor on the estimate, at least 1. A batch that was too large proves that the factor is at least bound / estimate; it is set
-//! [`HEADROOM`] above that. Each success takes back 1/[`DECAY`] of what exceeds 1, so that one odd batch is not remembered for ever.
+//! [`HEADROOM`] above that, unless it is higher already: batches that were out together prove the same thing only once. Each success takes back 1/[`DECAY`] of what exceeds 1, so that one odd batch is not remembered for ever.
 //! Bounds: at most [`MAX_FACTOR`]; a single item always goes.
 
 /// Set above what was proved, since the true size is known to be larger only.
@@ -44,7 +44,7 @@ impl SizeCorrection {
     /// A batch of this estimate exceeded the bound.
     pub(crate) fn on_too_large(&mut self, bound: u64, estimate: u64) {
         let proved = bound as f64 / estimate.max(1) as f64;
-        self.factor = (self.factor.max(proved) * HEADROOM).clamp(1.0, MAX_FACTOR);
+        self.factor = self.factor.max(proved * HEADROOM).min(MAX_FACTOR);
     }
 
     #[inline]
@@ -66,6 +66,13 @@ mod tests {
         assert_eq!(correction.corrected(1_000), 1_000);
         correction.on_too_large(1_000, 400);
         assert!(correction.corrected(1_000) < 400);
+    }
+
+    #[test]
+    fn batches_of_one_size_prove_the_same_thing_once() {
+        let mut correction = SizeCorrection::default();
+        (0..10).for_each(|_| correction.on_too_large(1_000, 400));
+        assert_eq!(correction.corrected(1_000), 320);
     }
 
     #[test]

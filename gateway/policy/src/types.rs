@@ -39,7 +39,7 @@ pub enum ItemBytes {
 pub enum Rejection {
     /// No plan for this model.
     UnknownModel,
-    /// No items, sizes that do not fit the items, or an id that is in flight.
+    /// No items, sizes that do not fit the items, an id that is in flight, or more items or bytes than the whole queue may hold.
     InvalidRequest,
     /// `queue_capacity_items` or `queue_capacity_bytes` reached: shed. Try again after about `retry_after`.
     QueueFull {
@@ -164,7 +164,8 @@ pub enum RequestOutcome {
         /// Items without a value.
         failed: Vec<(u32, ItemFailure)>,
     },
-    /// The hard deadline passed first.
+    /// The hard deadline passed first; or, under overload, it was about to: more waits than fits and this could not be
+    /// answered in time.
     DeadlineExceeded,
 }
 
@@ -225,7 +226,7 @@ pub enum Event {
         /// Its model.
         model: ModelId,
     },
-    /// A hard deadline passed.
+    /// A hard deadline passed, or could no longer be met.
     DeadlineExceeded {
         /// Its model.
         model: ModelId,

@@ -60,6 +60,11 @@ impl Waiting {
         if request.next_item == request.items {
             return true;
         }
+        if request.deadline < fill.hopeless_before {
+            self.leave(request);
+            fill.put_aside(request);
+            return true;
+        }
         let (items, bytes) = fill.take(request, slot, quota);
         self.items -= items;
         self.bytes -= bytes;

@@ -2,6 +2,8 @@
 //!
 //! Each case is a seed: it makes plans, arrivals, cancels and a Lambda that fails in every way. The harness checks as it goes.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod harness;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Batches on their way out: new ones from the queue, and those that go out again.
 
-use gateway_contract::{Mebibytes, Timestamp};
+use gateway_contract::{BatchId, Mebibytes, Timestamp};
 
 use super::Model;
 use crate::batch::Batch;
@@ -25,11 +25,26 @@ impl Model {
             backlog.max_bytes,
             backlog.max_response_bytes,
         );
+        // Only where this takes the last slot and leaves items behind is time with one item time lost for another.
+        let is_overloaded =
+            backlog.items > self.plan.plan.max_batch_size && self.in_flight + 1 >= self.window.allowed(now);
+        if is_overloaded {
+            fill.hopeless_before = now.saturating_add(self.probable_service_time());
+        }
         self.packer
             .pack(&mut self.waiting, &mut shared.requests, &mut fill, moment);
         self.waiting.settle(&shared.requests);
+        for id in std::mem::take(&mut fill.hopeless) {
+            // Its deadline would answer it so in a moment; what of it is in flight finishes silently.
+            shared.expire(id);
+            shared.events.push_back(Event::DeadlineExceeded {
+                model: self.id,
+                in_queue: true,
+            });
+        }
         if fill.items == 0 {
-            debug_assert!(false, "a batch closed with nothing in it");
+            shared.recycle_segments(fill.segments);
+            shared.recycle_parts(fill.parts);
             return;
         }
         let reason = if reason == CloseReason::Full && fill.is_full_in_bytes {
@@ -126,7 +141,7 @@ impl Model {
         mut batch: Batch,
         parts: Vec<Part>,
         latest_deadline: Option<u64>,
-    ) -> gateway_contract::BatchId {
+    ) -> BatchId {
         let before = self.window.size();
         self.window.on_dispatch(now, self.in_flight);
         self.report_window(shared, before);
@@ -159,6 +174,18 @@ impl Model {
         self.in_flight += 1;
         shared.in_flight.insert(id.0, batch);
         id
+    }
+
+    /// What a full batch will take, in nanoseconds: the plan's upper service time, or twice the mean of late if that is less;
+    /// zero until something was observed.
+    ///
+    /// Used to put hopeless items aside when more waits than fits. Earliest-deadline-first would otherwise spend an overloaded
+    /// function on the very items that are about to expire, and answer nobody in time.
+    fn probable_service_time(&self) -> u64 {
+        let upper = self.plan.upper(self.plan.plan.max_batch_size);
+        self.turnaround
+            .mean()
+            .map_or(0, |mean| mean.saturating_mul(2).min(upper))
     }
 
     fn moment(&self, now: u64) -> Moment {

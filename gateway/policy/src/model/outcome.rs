@@ -21,6 +21,9 @@ use crate::retry::backoff;
 use crate::shared::Shared;
 use crate::types::{BatchOutcome, CloseReason, Event, RetryReason, TooLarge};
 
+/// Longest pause that a throttle may ask for, in nanoseconds: 60 s. More would be a fault, and must not stop a model for hours.
+const MAX_RETRY_AFTER: u64 = 60_000_000_000;
+
 impl Model {
     /// A batch of this model is back. It has been taken out of the table of those in flight.
     pub(crate) fn handle_outcome(
@@ -45,7 +48,7 @@ impl Model {
                 shared.recycle_segments(batch.segments);
             }
             BatchOutcome::Throttled { retry_after } => {
-                let wait = retry_after.map(nanos);
+                let wait = retry_after.map(|wait| nanos(wait).min(MAX_RETRY_AFTER));
                 self.window
                     .on_throttled(now, batch.dispatched, self.in_flight, wait);
                 self.retry(shared, now, id, batch, RetryReason::Throttled, wait.unwrap_or(0));

@@ -15,7 +15,7 @@ impl Turnaround {
         self.mean = Some(self.mean.map_or(nanos, |mean| mean - mean / 8 + nanos / 8));
     }
 
-    /// `None` until a batch has returned.
+    /// In nanoseconds; `None` until a batch has returned.
     pub(crate) fn mean(&self) -> Option<u64> {
         self.mean
     }

@@ -188,7 +188,8 @@ impl Deadline {
             }
         }
         if own.saturating_add(others) <= room {
-            let reserved_below = fill.items + (room - others);
+            // The leader goes in any case, even if all others must go and it could wait.
+            let reserved_below = fill.items + (room - others).max(1);
             for lane in self.lanes.iter_mut().filter(|lane| lane.class == class) {
                 let quota = reserved_below.saturating_sub(fill.items);
                 drain_lane(lane, waiting, requests, fill, quota);

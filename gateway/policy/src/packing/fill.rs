@@ -1,5 +1,7 @@
 //! A batch while it is being filled: what it holds and what still fits.
 
+use gateway_contract::RequestId;
+
 use crate::request::{NEVER, Request, Segment};
 use crate::types::{ItemBytes, Part};
 
@@ -17,6 +19,10 @@ pub(crate) struct Fill {
     pub(crate) oldest: u64,
     /// When the last caller in it stops waiting, in nanoseconds.
     pub(crate) latest_deadline: u64,
+    /// Requests whose deadline (nanoseconds) is before this cannot be served in time while others can: they are put aside.
+    pub(crate) hopeless_before: u64,
+    /// Requests put aside.
+    pub(crate) hopeless: Vec<RequestId>,
     /// An item did not fit by bytes.
     pub(crate) is_full_in_bytes: bool,
     max_items: u32,
@@ -41,6 +47,8 @@ impl Fill {
             response_bytes: 0,
             oldest: u64::MAX,
             latest_deadline: 0,
+            hopeless_before: 0,
+            hopeless: Vec::new(),
             is_full_in_bytes: false,
             max_items,
             max_bytes,
@@ -103,6 +111,13 @@ impl Fill {
         request.next_item += items;
         request.waiting_bytes -= bytes;
         (items, bytes)
+    }
+
+    /// Puts a request aside: none of it waits any more.
+    pub(crate) fn put_aside(&mut self, request: &mut Request) {
+        self.hopeless.push(request.id);
+        request.next_item = request.items;
+        request.waiting_bytes = 0;
     }
 
     /// When the last caller stops waiting; `None`: one waits for ever.

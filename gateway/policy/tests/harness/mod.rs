@@ -2,7 +2,12 @@
 //!
 //! The world runs an agenda of arrivals, outcomes and wake-ups in virtual time, and checks on the way what must always hold:
 //! exactly one answer per admitted request, no item twice in flight, no batch above its plan, no sleep past work.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part; a test may panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
