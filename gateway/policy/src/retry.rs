@@ -5,8 +5,8 @@
 //! takes one whole token. Back-off doubles from `backoff_base` to `backoff_max` and is shortened by up to half, by a hash of the batch
 //! id, so that batches which failed together do not return together.
 //! Why not a count per batch alone: with all batches failing, n attempts each is n times the load.
-//! Bounds and first start: the bucket holds [`BURST_SECONDS`] of the minimum and [`BURST_BATCHES`] of the ratio (at least one token
-//! where retries are allowed at all), and starts with the minimum's part.
+//! Bounds and first start: the bucket holds [`BURST_SECONDS`] of the minimum and [`BURST_BATCHES`] of the ratio; where retries are
+//! allowed at all, at least `max_in_flight`, so that one window that is throttled in one round trip can go once more. It starts full.
 //! Reference: the retry budget of Finagle (Twitter) and of `tower`; jitter after Brooker, "Exponential Backoff And Jitter", 2015.
 
 use gateway_contract::{BatchId, RetryLimits};
@@ -29,7 +29,7 @@ pub(crate) struct RetryBudget {
 }
 
 impl RetryBudget {
-    pub(crate) fn new(now: u64, limits: &RetryLimits) -> Self {
+    pub(crate) fn new(now: u64, limits: &RetryLimits, max_in_flight: u32) -> Self {
         let mut budget = Self {
             tokens: 0.0,
             capacity: 0.0,
@@ -37,17 +37,21 @@ impl RetryBudget {
             per_nano: 0.0,
             updated: now,
         };
-        budget.set_limits(limits);
-        budget.tokens = floor_of_one(limits.budget_min_per_second * BURST_SECONDS);
+        budget.set_limits(limits, max_in_flight);
+        budget.tokens = budget.capacity;
         budget
     }
 
     /// New limits; what was saved is kept up to the new capacity.
-    pub(crate) fn set_limits(&mut self, limits: &RetryLimits) {
+    pub(crate) fn set_limits(&mut self, limits: &RetryLimits, max_in_flight: u32) {
         self.per_dispatch = limits.budget_ratio;
         self.per_nano = limits.budget_min_per_second / 1e9;
-        self.capacity =
-            floor_of_one(limits.budget_min_per_second * BURST_SECONDS + limits.budget_ratio * BURST_BATCHES);
+        let burst = limits.budget_min_per_second * BURST_SECONDS + limits.budget_ratio * BURST_BATCHES;
+        self.capacity = if burst > 0.0 {
+            burst.max(f64::from(max_in_flight))
+        } else {
+            0.0
+        };
         self.tokens = self.tokens.min(self.capacity);
     }
 
@@ -68,11 +72,6 @@ impl RetryBudget {
         }
         granted
     }
-}
-
-/// A positive allowance is worth at least one token, or it could never be spent.
-fn floor_of_one(tokens: f64) -> f64 {
-    if tokens > 0.0 { tokens.max(1.0) } else { 0.0 }
 }
 
 /// Nanoseconds to wait after the given attempt (1 is the first) of a batch.
@@ -116,18 +115,18 @@ mod tests {
 
     #[test]
     fn the_ratio_bounds_retries_in_the_long_run() {
-        let mut budget = RetryBudget::new(0, &limits(0.1, 0.0));
+        let mut budget = RetryBudget::new(0, &limits(0.1, 0.0), 1);
         let granted = (0..10_000).filter(|_| {
             budget.deposit();
             budget.withdraw(0)
         });
         let granted = granted.count();
-        assert!((999..=1_000).contains(&granted), "{granted}");
+        assert!((1_009..=1_010).contains(&granted), "{granted}");
     }
 
     #[test]
     fn the_minimum_refills_with_time() {
-        let mut budget = RetryBudget::new(0, &limits(0.0, 2.0));
+        let mut budget = RetryBudget::new(0, &limits(0.0, 2.0), 1);
         let spent = (0..100).filter(|_| budget.withdraw(0)).count();
         assert_eq!(spent, 20);
         assert!(!budget.withdraw(499_000_000));
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn no_allowance_means_no_retry() {
-        let mut budget = RetryBudget::new(0, &limits(0.0, 0.0));
+        let mut budget = RetryBudget::new(0, &limits(0.0, 0.0), 1);
         budget.deposit();
         assert!(!budget.withdraw(u64::MAX));
     }

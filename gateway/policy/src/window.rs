@@ -5,7 +5,8 @@
 //!
 //! Rule: additive increase, multiplicative decrease. A throttle halves the window, at most once per round trip: only a batch that was
 //! sent after the last cut counts, since the others were answers to the old window. What else was running when the throttle came is
-//! remembered as the *level*: Lambda carried that much. Below the level each success adds one (a few completions undo the halving);
+//! remembered as the *level*: Lambda carried that much. Each further throttle of the same round trip takes one more off, not below the
+//! level: a window far above the cap comes down to it at once. Below the level each success adds one (a few completions undo the halving);
 //! at the level one more is probed only after [`PROBE_WINDOWS`] windows of successes; above it after each window of successes.
 //! While `retry_after` lasts, no more than the level may run: what Lambda carries goes on, nothing is added, and where nothing ran
 //! everything pauses. After [`IDLE_RESTORE`] without an invocation the window is whole again: what was learned is stale.
@@ -121,6 +122,7 @@ impl Window {
             self.level = still_running;
         } else {
             self.level = self.level.min(still_running);
+            self.size = self.size.min(self.level.max(self.size - 1)).max(1);
         }
         if let Some(wait) = retry_after {
             self.paused_until = self.paused_until.max(now.saturating_add(wait));
@@ -135,12 +137,25 @@ mod tests {
     #[test]
     fn a_round_trip_halves_once() {
         let mut window = Window::new(64);
-        for still_running in (30..40).rev() {
+        for still_running in (40..64).rev() {
             window.on_throttled(10, 5, still_running, None);
         }
-        assert_eq!(window.size(), 32);
-        window.on_throttled(20, 15, 10, None);
+        assert_eq!(
+            window.size(),
+            32,
+            "what runs is more than half: Lambda carries it"
+        );
+        window.on_throttled(20, 15, 31, None);
         assert_eq!(window.size(), 16);
+    }
+
+    #[test]
+    fn a_window_far_above_the_cap_comes_down_to_it_in_one_round_trip() {
+        let mut window = Window::new(100);
+        for still_running in (10..100).rev() {
+            window.on_throttled(10, 5, still_running, None);
+        }
+        assert_eq!(window.size(), 10);
     }
 
     #[test]

@@ -154,20 +154,20 @@ fn in_order_of_arrival_the_queue_ahead_counts() {
     });
     engine.handle_request(at(0), request(1, 8)).unwrap();
     let first = dispatches(&mut engine);
-    engine.handle_outcome(at(40), first[0].batch, completed());
-    // One batch runs and four wait; each takes 40 ms of late.
+    engine.handle_outcome(at(15), first[0].batch, completed());
+    // One batch runs and four wait; each took 15 ms of late.
     for id in 2..7 {
-        engine.handle_request(at(40), request(id, 8)).unwrap();
+        engine.handle_request(at(15), request(id, 8)).unwrap();
     }
     let until = |deadline| RequestMeta {
         deadline: Some(at(deadline)),
         ..request(100, 1)
     };
     assert_eq!(
-        engine.handle_request(at(41), until(150)),
+        engine.handle_request(at(16), until(85)),
         Err(Rejection::DeadlineUnreachable)
     );
-    assert_eq!(engine.handle_request(at(41), until(260)), Ok(()));
+    assert_eq!(engine.handle_request(at(16), until(86)), Ok(()));
 }
 
 #[test]
@@ -181,15 +181,15 @@ fn with_earliest_deadline_first_the_queue_ahead_does_not_count() {
     });
     engine.handle_request(at(0), request(1, 8)).unwrap();
     let first = dispatches(&mut engine);
-    engine.handle_outcome(at(40), first[0].batch, completed());
+    engine.handle_outcome(at(15), first[0].batch, completed());
     for id in 2..7 {
-        engine.handle_request(at(40), request(id, 8)).unwrap();
+        engine.handle_request(at(15), request(id, 8)).unwrap();
     }
     let urgent = RequestMeta {
-        deadline: Some(at(150)),
+        deadline: Some(at(85)),
         ..request(100, 1)
     };
-    assert_eq!(engine.handle_request(at(41), urgent), Ok(()));
+    assert_eq!(engine.handle_request(at(16), urgent), Ok(()));
 }
 
 #[test]

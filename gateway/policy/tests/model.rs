@@ -263,7 +263,15 @@ impl Naive {
                 requests.len() as u64 / u64::from(self.plan.max_in_flight)
             }
         };
-        let earliest = self.now + Duration::from_nanos(waves * self.mean.unwrap_or(0)) + self.upper(1);
+        let earliest = self.now
+            + Duration::from_nanos(
+                waves
+                    * self
+                        .mean
+                        .unwrap_or(0)
+                        .min(nanos(self.upper(self.plan.max_batch_size))),
+            )
+            + self.upper(1);
         let has_room = self.waiting.len() + sizes.len() <= self.plan.queue_capacity_items as usize
             && self.waiting_bytes() + sizes.iter().sum::<u64>() <= self.plan.queue_capacity_bytes;
         let is_possible = sizes

@@ -258,3 +258,34 @@ fn one_models_dead_function_does_not_slow_another() {
         .count();
     assert_eq!(expired, counted);
 }
+
+#[test]
+fn a_window_far_above_the_cap_fails_nobody_even_on_a_small_budget() {
+    let mut plan = ServingPlan {
+        max_in_flight: 100,
+        max_batch_size: 4,
+        ..large_queue(PackingPolicy::Fifo)
+    };
+    (plan.retry.budget_ratio, plan.retry.budget_min_per_second) = (0.1, 1.0);
+    let mut executing = Vec::<gateway_contract::Timestamp>::new();
+    let mut world = World::new(
+        vec![plan],
+        Box::new(move |now, _, _| {
+            executing.retain(|end| *end > now);
+            if executing.len() < 10 {
+                executing.push(now + ms(100));
+                (completed(), ms(100))
+            } else {
+                (BatchOutcome::Throttled { retry_after: None }, ms(3))
+            }
+        }),
+    );
+    // A burst that fills the window at once, then a load of two thirds of the cap.
+    for id in 0..400 {
+        world.arrive(at(1), request(1_000_000 + id, 1));
+    }
+    load(&mut world, 3_750, 10, None);
+    world.run(1_000_000);
+    world.check_finished();
+    assert_eq!(world.succeeded(), world.admitted.len());
+}

@@ -2,7 +2,7 @@
 //!
 //! A request is refused when it cannot be served at all, when there is no room, or when its hard deadline cannot be met. The estimate of
 //! the queue ahead is used only where items are served in order of arrival, only whole waves of the full window count, and each is
-//! taken at the mean turnaround: so it refuses only what would almost surely be late. Earliest-deadline-first serves an urgent newcomer
+//! taken at the mean turnaround, or at the plan's upper service time if that is less: so it refuses only what would almost surely be late. Earliest-deadline-first serves an urgent newcomer
 //! first, so there the queue says nothing about it.
 
 use std::time::Duration;
@@ -74,7 +74,11 @@ impl Model {
     fn wait_ahead(&self) -> u64 {
         let mean = self.turnaround.mean();
         match (self.plan.plan.packing, mean) {
-            (PackingPolicy::Fifo | PackingPolicy::None, Some(mean)) => self.waves().saturating_mul(mean),
+            (PackingPolicy::Fifo | PackingPolicy::None, Some(mean)) => {
+                // A cold start in the mean must not refuse what warm batches would serve.
+                self.waves()
+                    .saturating_mul(mean.min(self.plan.upper(self.plan.plan.max_batch_size)))
+            }
             (PackingPolicy::Deadline, _) | (_, None) => 0,
         }
     }

@@ -60,7 +60,7 @@ impl Model {
             in_flight: 0,
             again: BTreeMap::new(),
             last_again: 0,
-            budget: RetryBudget::new(now, &plan.retry),
+            budget: RetryBudget::new(now, &plan.retry, plan.max_in_flight),
             breaker: Breaker::default(),
             request_correction: SizeCorrection::default(),
             response_correction: SizeCorrection::default(),
@@ -76,7 +76,7 @@ impl Model {
         let before = self.window.size();
         self.window.set_max(plan.max_in_flight);
         self.report_window(shared, before);
-        self.budget.set_limits(&plan.retry);
+        self.budget.set_limits(&plan.retry, plan.max_in_flight);
         self.plan = CompiledPlan::new(plan);
         self.packer = Packer::new(self.plan.plan.packing);
         for ticket in self.waiting.tickets() {
