@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::request::{check_version, decode_tensors, malformed};
+use crate::request::{decode_tensors, read};
 use crate::tensor::{WireTensor, write_json, write_tensors};
 use crate::{PROTOCOL_VERSION, ProtocolError, Tensor, TensorChunks};
 
@@ -92,6 +92,7 @@ pub struct Answer {
 
 #[derive(Deserialize)]
 struct WireAnswer<'a> {
+    v: u32,
     batch: u64,
     ids: Vec<u64>,
     #[serde(borrow)]
@@ -106,8 +107,7 @@ impl Answer {
     /// # Errors
     /// Another protocol version, malformed JSON, or tensors that do not fit their shapes or the number of ids.
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
-        check_version(payload)?;
-        let wire: WireAnswer<'_> = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+        let wire: WireAnswer<'_> = read(payload, |wire: &WireAnswer<'_>| wire.v)?;
         let outputs = decode_tensors(wire.outputs, wire.ids.len())?;
         Ok(Self { batch: wire.batch, ids: wire.ids, outputs, errors: wire.errors, report: wire.report })
     }

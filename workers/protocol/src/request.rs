@@ -47,6 +47,7 @@ struct VersionOnly {
 
 #[derive(Deserialize)]
 struct WireRequest<'a> {
+    v: u32,
     #[serde(flatten)]
     header: RequestHeader,
     ids: Vec<u64>,
@@ -60,8 +61,7 @@ impl Request {
     /// # Errors
     /// Another protocol version, malformed JSON, or tensors that do not fit their shapes or the number of ids.
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
-        check_version(payload)?;
-        let wire: WireRequest<'_> = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+        let wire: WireRequest<'_> = read(payload, |wire: &WireRequest<'_>| wire.v)?;
         let inputs = decode_tensors(wire.inputs, wire.ids.len())?;
         Ok(Self { header: wire.header, ids: wire.ids, inputs })
     }
@@ -95,12 +95,18 @@ pub fn encoded_item_len(raw_bytes: usize, tensors: usize, rank: usize) -> usize 
     ID_BYTES + raw_bytes.div_ceil(3) * 4 + tensors * shape_bytes
 }
 
-pub(crate) fn check_version(payload: &[u8]) -> Result<(), ProtocolError> {
-    let VersionOnly { v } = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
-    if v != PROTOCOL_VERSION {
-        return Err(ProtocolError::VersionMismatch { ours: PROTOCOL_VERSION, theirs: v });
+/// Reads a message and checks its version. One pass if all is well; only if not, the version is looked for on its own, as another
+/// version's message may have any form.
+pub(crate) fn read<'a, T: Deserialize<'a>>(payload: &'a [u8], version: impl Fn(&T) -> u32) -> Result<T, ProtocolError> {
+    let message = serde_json::from_slice::<T>(payload).map_err(|error| malformed(&error));
+    let theirs = match &message {
+        Ok(message) => version(message),
+        Err(_) => serde_json::from_slice(payload).map_or(PROTOCOL_VERSION, |VersionOnly { v }| v),
+    };
+    if theirs != PROTOCOL_VERSION {
+        return Err(ProtocolError::VersionMismatch { ours: PROTOCOL_VERSION, theirs });
     }
-    Ok(())
+    message
 }
 
 pub(crate) fn decode_tensors(wire: Vec<WireTensor<'_>>, items: usize) -> Result<Vec<Tensor>, ProtocolError> {
@@ -113,6 +119,6 @@ pub(crate) fn decode_tensors(wire: Vec<WireTensor<'_>>, items: usize) -> Result<
         .collect()
 }
 
-pub(crate) fn malformed(error: &serde_json::Error) -> ProtocolError {
+fn malformed(error: &serde_json::Error) -> ProtocolError {
     ProtocolError::Malformed { reason: Cow::from(error.to_string()).into_owned() }
 }
