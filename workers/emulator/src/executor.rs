@@ -303,14 +303,14 @@ async fn invoke(
             (Err(Failure::TimedOut { timeout }), timeout)
         }
         Ok(Err(_) | Ok(Ending::Undelivered)) => match mishap {
-            Some(Mishap::Kill { .. }) => (
-                Err(Failure::Exited {
-                    how: Some("signal: killed".to_owned()),
-                }),
-                Duration::ZERO,
-            ),
+            Some(Mishap::Kill { .. }) => (Err(killed()), Duration::ZERO),
             Some(Mishap::Oversize) | None => return None,
         },
+        // A kill is a kill, also when the answer was faster.
+        Ok(Ok(Ending::Answered { duration, .. })) if matches!(mishap, Some(Mishap::Kill { .. })) => {
+            sandbox.kill();
+            (Err(killed()), duration)
+        }
         Ok(Ok(Ending::Answered { body, duration, .. })) if mishap == Some(Mishap::Oversize) => {
             let bytes = body.len().max(crate::report::MAXIMUM_RESPONSE_BYTES + 1);
             (Err(Failure::ResponseTooLarge { bytes }), duration + extra)
@@ -333,6 +333,13 @@ async fn invoke(
         was_cold,
         sandbox: Some(sandbox),
     })
+}
+
+/// What is seen of a sandbox that was killed.
+fn killed() -> Failure {
+    Failure::Exited {
+        how: Some("signal: killed".to_owned()),
+    }
 }
 
 fn kill_later(sandbox: &Arc<Sandbox>, after: Duration) {

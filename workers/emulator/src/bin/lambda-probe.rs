@@ -1,7 +1,7 @@
 //! A bootstrap for conformance and fidelity: speaks the Runtime API over a plain socket and does what the event's
 //! `command` says. No async runtime, so that it starts in a few milliseconds. Not a template for real functions.
 //!
-//! Commands: `echo` (also for events without a command), `spin {cpu_ms, iterations, workers}`, `sleep {ms}`,
+//! Commands: `echo` (also for events without a command), `spin {cpu_ms, iterations, workers, pieces}`, `sleep {ms}`,
 //! `allocate {mib}`, `exit {code}`, `crash`, `error {kind}`, `oversize {bytes}`, `stream {chunks, fail}`, `env`, `cpus`,
 //! `who`, `spawn {seconds}`, `ticks`, `print {text}`.
 //! Environment: `PROBE_INIT_MS`, `PROBE_INIT_CPU_MS` (slow INIT), `PROBE_INIT_MARKER` (slow only while that file is absent),
@@ -168,11 +168,12 @@ fn spin(target_ms: f64) {
     }
 }
 
-/// Steps of `cpu_ms` each, one after the other; with `workers`, each step is done by all worker processes at once, each
-/// using `cpu_ms / workers`.
+/// Steps of `cpu_ms` each, one after the other; with `workers`, each step is cut into `pieces` equal,
+/// indivisible pieces that are dealt out to the worker processes, which run at once.
 fn spin_command(state: &mut State, event: &Value) -> std::io::Result<Value> {
     let of = |name: &str, default: f64| event.get(name).and_then(Value::as_f64).unwrap_or(default);
     let (target, iterations, workers) = (of("cpu_ms", 1.0), of("iterations", 1.0), of("workers", 0.0));
+    let pieces = of("pieces", workers).max(1.0) as usize;
     let wanted = workers as usize;
     while state.workers.len() < wanted {
         state.workers.push(start_worker()?);
@@ -185,7 +186,7 @@ fn spin_command(state: &mut State, event: &Value) -> std::io::Result<Value> {
             spin(target);
             used += cpu_ms() - before;
         } else {
-            used += spin_workers(&mut state.workers[..wanted], target / workers)?;
+            used += spin_workers(&mut state.workers[..wanted], pieces, target / pieces as f64)?;
         }
         walls.push(begin.elapsed().as_secs_f64() * 1000.0);
     }
@@ -201,12 +202,14 @@ fn start_worker() -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Lets every worker use `each_ms` of CPU time; returns what they used in all.
-fn spin_workers(workers: &mut [Child], each_ms: f64) -> std::io::Result<f64> {
+/// Deals `pieces` of `piece_ms` CPU time each out to the workers; returns what they used in all.
+fn spin_workers(workers: &mut [Child], pieces: usize, piece_ms: f64) -> std::io::Result<f64> {
     let missing = || std::io::Error::other("a worker has no pipe");
-    for worker in workers.iter_mut() {
+    let count = workers.len();
+    for (index, worker) in workers.iter_mut().enumerate() {
+        let dealt = pieces / count + usize::from(index < pieces % count);
         let pipe = worker.stdin.as_mut().ok_or_else(missing)?;
-        writeln!(pipe, "{each_ms}")?;
+        writeln!(pipe, "{}", dealt as f64 * piece_ms)?;
         pipe.flush()?;
     }
     let mut used = 0.0;
