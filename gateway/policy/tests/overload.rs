@@ -40,11 +40,12 @@ fn large_queue(packing: PackingPolicy) -> ServingPlan {
 /// Runs a saturating load against a function that allows `cap` invocations of 100 ms at once. Gives goodput over the cap's and
 /// invocations per batch that was executed.
 fn against_a_cap(cap: u32, window: u32, retry_after: Option<Duration>) -> (f64, f64) {
-    let plan = ServingPlan {
+    let mut plan = ServingPlan {
         max_in_flight: window,
         max_batch_size: 4,
         ..large_queue(PackingPolicy::Fifo)
     };
+    (plan.retry.budget_ratio, plan.retry.budget_min_per_second) = (0.1, 1.0);
     let executing = std::cell::RefCell::new(Vec::<gateway_contract::Timestamp>::new());
     let mut world = World::new(
         vec![plan],
@@ -68,6 +69,11 @@ fn against_a_cap(cap: u32, window: u32, retry_after: Option<Duration>) -> (f64, 
         None,
     );
     world.run(1_000_000);
+    assert_eq!(
+        world.succeeded(),
+        world.admitted.len(),
+        "a throttle is no reason to fail"
+    );
     let until = at(seconds * 1_000);
     let good = world
         .answers
@@ -288,4 +294,56 @@ fn a_window_far_above_the_cap_fails_nobody_even_on_a_small_budget() {
     world.run(1_000_000);
     world.check_finished();
     assert_eq!(world.succeeded(), world.admitted.len());
+}
+
+#[test]
+fn batches_hold_few_length_classes_under_load_and_no_class_is_neglected() {
+    let plan = ServingPlan {
+        max_in_flight: 2,
+        max_batch_size: 16,
+        ..large_queue(PackingPolicy::Deadline)
+    };
+    let mut world = World::new(
+        vec![plan],
+        Box::new(|_, dispatch, _| (completed(), ms(8) + ms(u64::from(dispatch.items)))),
+    );
+    let mut random = Random::new(3);
+    for id in 0..8_000 {
+        // A quarter more than the function carries, in six classes.
+        let time = at(0) + Duration::from_micros(id * 600);
+        let class = u16::try_from(random.below(6)).unwrap();
+        world.arrive(
+            time,
+            RequestMeta {
+                class,
+                deadline: Some(time + ms(600)),
+                ..request(id, 1)
+            },
+        );
+    }
+    world.run(1_000_000);
+    world.check_finished();
+    let classes_of = |dispatch: &gateway_policy::Dispatch| {
+        let mut classes: Vec<u16> = dispatch
+            .parts
+            .iter()
+            .map(|part| world.admitted[&part.request].1.class)
+            .collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes.len()
+    };
+    let loaded: Vec<usize> = world.dispatched.iter().skip(50).map(classes_of).collect();
+    let mean = loaded.iter().sum::<usize>() as f64 / loaded.len() as f64;
+    assert!(mean <= 2.0, "{mean:.2} classes per batch");
+    let good = |class| {
+        let mine = world
+            .answers
+            .iter()
+            .filter(|(id, _)| world.admitted[*id].1.class == class);
+        mine.filter(|(_, (_, outcome))| *outcome == answered(&[])).count()
+    };
+    let counts: Vec<usize> = (0..6).map(good).collect();
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(least * 10 >= most * 8, "{counts:?}");
 }

@@ -8,7 +8,9 @@ mod harness;
 
 use std::time::Duration;
 
-use gateway_contract::{ItemFailure, ModelId, PackingPolicy, RequestId, ServingPlan, Timestamp};
+use gateway_contract::{
+    ItemFailure, ModelId, PackingPolicy, PlanRevision, RequestId, ServingPlan, Timestamp,
+};
 use gateway_policy::{BatchOutcome, Dispatch, ItemBytes, RequestMeta, TooLarge};
 use harness::{Random, World, ms, plan, request, rung};
 use proptest::prelude::*;
@@ -79,24 +81,42 @@ fn any_outcome(random: &mut Random, dispatch: &Dispatch, faults: u64) -> (BatchO
     (outcome, ms(1 + random.below(40)))
 }
 
+/// Plans of each model by revision: the first is in force from the start, the others come while it runs.
+fn any_plans(random: &mut Random) -> Vec<Vec<ServingPlan>> {
+    let models = 1 + random.below(3);
+    let revisions = 1 + random.below(4);
+    let plan_of = |random: &mut Random, model, revision| ServingPlan {
+        revision: PlanRevision(revision),
+        ..any_plan(random, u16::try_from(model).unwrap())
+    };
+    (0..models)
+        .map(|model| {
+            (0..revisions)
+                .map(|revision| plan_of(random, model, revision))
+                .collect()
+        })
+        .collect()
+}
+
+fn plan_of<'a>(plans: &'a [Vec<ServingPlan>], dispatch: &Dispatch) -> &'a ServingPlan {
+    &plans[usize::from(dispatch.model.0)][usize::try_from(dispatch.revision.0).unwrap()]
+}
+
 fn run(seed: u64, faults: u64) -> Vec<String> {
     let mut random = Random::new(seed);
-    let models = 1 + random.below(3);
-    let plans: Vec<ServingPlan> = (0..models)
-        .map(|model| any_plan(&mut random, u16::try_from(model).unwrap()))
-        .collect();
+    let plans = any_plans(&mut random);
     let bounds = plans.clone();
+    let most: u32 = plans.iter().flatten().map(|plan| plan.max_in_flight).sum();
     let mut lambda = Random::new(seed ^ 0xABCD);
+    let first = plans.iter().map(|revisions| revisions[0].clone()).collect();
     let mut world = World::new(
-        plans,
+        first,
         Box::new(move |_, dispatch, running| {
-            let plan = &bounds[usize::from(dispatch.model.0)];
             assert!(
-                dispatch.items <= plan.max_batch_size,
+                dispatch.items <= plan_of(&bounds, dispatch).max_batch_size,
                 "more items than the plan allows"
             );
-            let total: u32 = bounds.iter().map(|plan| plan.max_in_flight).sum();
-            assert!(running < total, "more invocations than the windows allow");
+            assert!(running < most, "more invocations than the windows allow");
             let expected = if dispatch.items <= 2 { "small" } else { "large" };
             assert_eq!(&*dispatch.qualifier, expected);
             any_outcome(&mut lambda, dispatch, faults)
@@ -105,47 +125,48 @@ fn run(seed: u64, faults: u64) -> Vec<String> {
     let mut now = Timestamp::ZERO;
     for id in 0..120 {
         now = now + ms(random.below(8));
-        let request = any_request(&mut random, id, models, now);
+        let request = any_request(&mut random, id, plans.len() as u64, now);
         world.arrive(now, request);
         if random.one_in(8) {
             world.cancel(now + ms(random.below(60)), RequestId(id));
         }
     }
+    for plan in plans.iter().flat_map(|revisions| revisions.iter().skip(1)) {
+        let after = plan.revision.0 * 150 + random.below(100);
+        world.change_plan(harness::at(after), plan.clone());
+    }
     world.run(20_000);
     world.check_finished();
-    check_bytes(&world, seed);
+    // 120 requests, each batch at most 40 ms and four attempts: what takes a minute waits for ever.
+    assert!(world.now < now + ms(60_000), "done only at {:?}", world.now);
+    for dispatch in world.dispatched.iter().filter(|dispatch| dispatch.items > 1) {
+        check_bytes(&world, plan_of(&plans, dispatch), dispatch);
+    }
     world.log
 }
 
-/// No batch of more than one item is above the byte bounds that were in force.
-fn check_bytes(world: &World<'_>, seed: u64) {
-    let mut random = Random::new(seed);
-    let models = 1 + random.below(3);
-    let plans: Vec<ServingPlan> = (0..models)
-        .map(|model| any_plan(&mut random, u16::try_from(model).unwrap()))
-        .collect();
-    for dispatch in world.dispatched.iter().filter(|dispatch| dispatch.items > 1) {
-        let plan = &plans[usize::from(dispatch.model.0)];
-        let (mut bytes, mut response_bytes) = (0, 0);
-        for part in &dispatch.parts {
-            let meta = &world.admitted[&part.request].1;
-            response_bytes += u64::from(meta.response_bytes_per_item) * u64::from(part.items);
-            bytes += match &meta.item_bytes {
-                ItemBytes::Uniform(each) => u64::from(*each) * u64::from(part.items),
-                ItemBytes::Each(each) => each
+/// No batch of more than one item is above the byte bounds of its plan.
+fn check_bytes(world: &World<'_>, plan: &ServingPlan, dispatch: &Dispatch) {
+    let (mut bytes, mut response_bytes) = (0, 0);
+    for part in &dispatch.parts {
+        let meta = &world.admitted[&part.request].1;
+        response_bytes += u64::from(meta.response_bytes_per_item) * u64::from(part.items);
+        bytes += match &meta.item_bytes {
+            ItemBytes::Uniform(each) => u64::from(*each) * u64::from(part.items),
+            ItemBytes::Each(each) => {
+                let run = each
                     .iter()
                     .skip(part.first_item as usize)
-                    .take(part.items as usize)
-                    .map(|&b| u64::from(b))
-                    .sum(),
-            };
-        }
-        assert!(bytes <= plan.max_request_payload_bytes, "{bytes} in {dispatch:?}");
-        assert!(
-            response_bytes <= plan.max_response_payload_bytes,
-            "{response_bytes} in {dispatch:?}"
-        );
+                    .take(part.items as usize);
+                run.map(|&bytes| u64::from(bytes)).sum()
+            }
+        };
     }
+    assert!(bytes <= plan.max_request_payload_bytes, "{bytes} in {dispatch:?}");
+    assert!(
+        response_bytes <= plan.max_response_payload_bytes,
+        "{response_bytes} in {dispatch:?}"
+    );
 }
 
 proptest! {

@@ -148,6 +148,7 @@ enum Action {
     Outcome(BatchId),
     Arrival(u64),
     Cancel(RequestId),
+    Plan(u64),
 }
 
 /// Engine, agenda, and the checks.
@@ -166,6 +167,7 @@ pub struct World<'a> {
     agenda: BTreeSet<(Timestamp, u64, Action)>,
     arrivals: VecDeque<Option<RequestMeta>>,
     outcomes: BTreeMap<BatchId, (Dispatch, BatchOutcome)>,
+    plans: Vec<Option<ServingPlan>>,
     order: u64,
 }
 
@@ -190,6 +192,7 @@ impl<'a> World<'a> {
             agenda: BTreeSet::new(),
             arrivals: VecDeque::new(),
             outcomes: BTreeMap::new(),
+            plans: Vec::new(),
             order: 0,
         }
     }
@@ -207,6 +210,12 @@ impl<'a> World<'a> {
 
     pub fn cancel(&mut self, time: Timestamp, request: RequestId) {
         self.schedule(time, Action::Cancel(request));
+    }
+
+    pub fn change_plan(&mut self, time: Timestamp, plan: ServingPlan) {
+        let index = self.plans.len() as u64;
+        self.plans.push(Some(plan));
+        self.schedule(time, Action::Plan(index));
     }
 
     /// Runs until nothing is left to do, or for this many steps; the latter is a failure.
@@ -241,6 +250,10 @@ impl<'a> World<'a> {
                         self.rejected.insert(request.id, rejection);
                     }
                 }
+            }
+            Action::Plan(index) => {
+                let plan = self.plans[usize::try_from(index).unwrap()].take().unwrap();
+                self.engine.handle_plan(time, plan);
             }
             Action::Cancel(request) => {
                 if self.admitted.contains_key(&request) && !self.answers.contains_key(&request) {
