@@ -28,6 +28,8 @@ const MAX_IN_FLIGHT: u32 = 8;
 const BACKLOG_BATCHES: u64 = 4;
 const MAX_BATCH_SIZE: u32 = 32;
 const ROUNDS: usize = 9;
+/// A round lasts its length in processor time, but at most this many times as long.
+const MAX_WALL: u32 = 20;
 /// Virtual time between two requests.
 const STEP_NANOS: u64 = 250;
 
@@ -100,7 +102,13 @@ fn round(case: &Case, length: Duration) -> Figure {
     let mut in_flight: VecDeque<BatchId> = VecDeque::new();
     let (mut sent, mut answered, mut batches, mut now) = (0_u64, 0_u64, 0_u64, 0_u64);
     let (start, cpu_start) = (Instant::now(), cpu_nanos());
-    while !sent.is_multiple_of(4096) || start.elapsed() < length {
+    let is_over = || {
+        let used = cpu_start
+            .zip(cpu_nanos())
+            .map_or(Duration::ZERO, |(before, now)| Duration::from_nanos(now - before));
+        used >= length || start.elapsed() >= length * MAX_WALL
+    };
+    while !sent.is_multiple_of(65_536) || !is_over() {
         now += STEP_NANOS;
         let time = Timestamp::from_nanos(now);
         let request = RequestMeta {
