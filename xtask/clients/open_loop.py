@@ -41,8 +41,9 @@ async def run(arguments) -> dict:
         async def one(row: dict, intended: float) -> None:
             nonlocal correct
             try:
-                correct += await send(client, arguments, row["text"]) == int(row["label"])
+                label = await send(client, arguments, row["text"])
                 latencies.append(time.perf_counter() - intended)
+                correct += label == int(row["label"])
             except Exception as error:  # every failure is counted and shown, none hidden
                 failures.append(str(error))
 

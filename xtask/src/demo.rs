@@ -18,6 +18,9 @@ const UNBATCHED_MEMORY_MIB: [u32; 3] = [512, 1024, 1769];
 /// Requests of the demo per request of each baseline size: the baseline's mean cost needs fewer.
 const BASELINE_SHARE: u32 = 4;
 
+/// Requests of a measurement per request of its warm-up. Costs are compared warm: at this scale cold starts would be most of the bill.
+const WARM_UP_SHARE: u32 = 4;
+
 /// Cores that one Lambda vCPU is here, so that several fit on a laptop. Times and bills stay wall time.
 const CPU_SCALE: f64 = 0.25;
 
@@ -195,28 +198,9 @@ impl Client<'_> {
         requests: u32,
         rate: f64,
     ) -> Result<Figures> {
+        self.send(stack, model, requests.div_ceil(WARM_UP_SHARE), rate)?;
         let before = stack.metrics()?;
-        let mut command = Command::new(self.python);
-        command.arg(&self.script).args([
-            "--url",
-            &format!("127.0.0.1:{}", stack.ports.public),
-            "--model",
-            model,
-        ]);
-        command.arg("--eval").arg(self.folder.join("eval.jsonl"));
-        command.args(["--requests", &requests.to_string(), "--rate", &rate.to_string()]);
-        let output = command
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot start the client")?;
-        ensure!(output.status.success(), "the client ended with {}", output.status);
-        let client: ClientReport = serde_json::from_slice(&output.stdout).context("the client's report")?;
-        ensure!(
-            client.failed == 0,
-            "{} requests failed, the first: {}",
-            client.failed,
-            client.first_failure.unwrap_or_default()
-        );
+        let client = self.send(stack, model, requests, rate)?;
         let after = stack.metrics()?;
         let grown = |name: &str| after.sum(name, &[("model", model)]) - before.sum(name, &[("model", model)]);
         let (items, batches) = (
@@ -236,6 +220,31 @@ impl Client<'_> {
             accuracy: client.accuracy,
             requests_per_second: f64::from(client.answered) / client.seconds,
         })
+    }
+
+    fn send(&self, stack: &Stack, model: &str, requests: u32, rate: f64) -> Result<ClientReport> {
+        let mut command = Command::new(self.python);
+        command.arg(&self.script).args([
+            "--url",
+            &format!("127.0.0.1:{}", stack.ports.public),
+            "--model",
+            model,
+        ]);
+        command.arg("--eval").arg(self.folder.join("eval.jsonl"));
+        command.args(["--requests", &requests.to_string(), "--rate", &rate.to_string()]);
+        let output = command
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot start the client")?;
+        ensure!(output.status.success(), "the client ended with {}", output.status);
+        let client: ClientReport = serde_json::from_slice(&output.stdout).context("the client's report")?;
+        ensure!(
+            client.failed == 0,
+            "{} requests failed, the first: {}",
+            client.failed,
+            client.first_failure.as_deref().unwrap_or_default()
+        );
+        Ok(client)
     }
 }
 
@@ -272,7 +281,7 @@ fn show(report: &Report) {
         .collect();
     println!("\n{}", table::format(&headings, &rows));
     println!(
-        "Batched costs {:.0} % less than unbatched at its cheapest memory. Lambda's bill by list prices, as the local Lambda meters it \
+        "Batched costs {:.0} % less than unbatched at its cheapest memory. Lambda's bill by list prices, as the local Lambda meters it, warm \
          (one vCPU = {} of a core here); the gateway's host is not in it.",
         report.saving * 100.0,
         report.cpu_scale
