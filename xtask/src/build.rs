@@ -46,6 +46,15 @@ pub(crate) fn binaries(workspace: &Path) -> Result<Binaries> {
     })
 }
 
+/// Builds the release binaries of a package and gives the path of one.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn built(workspace: &Path, package: &str, binary: &str) -> Result<PathBuf> {
+    cargo(workspace, &["build", "--release", "--package", package, "--bins"])?;
+    Ok(target_folder(workspace).join("release").join(binary))
+}
+
 /// Runs cargo in the workspace, its output going to the terminal.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use crate::{build, table};
 const MODEL: &str = "imdb-sentiment";
 
 /// Memory sizes at which the unbatched baseline is tried; the cheapest is the one compared with.
-const UNBATCHED_MEMORY_MIB: [u32; 3] = [512, 1024, 1769];
+const UNBATCHED_MEMORY_MIB: [u32; 3] = [256, 512, 1024];
 
 /// Requests of the demo per request of each baseline size: the baseline's mean cost needs fewer.
 const BASELINE_SHARE: u32 = 4;
@@ -29,19 +29,19 @@ const CPU_SCALE: f64 = 0.25;
 pub(crate) struct Arguments {
     /// End after the table instead of serving on.
     #[arg(long)]
-    once: bool,
+    pub(crate) once: bool,
     /// Write the figures as one JSON object.
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
     /// Requests to send.
     #[arg(long, default_value_t = 3000)]
-    requests: u32,
+    pub(crate) requests: u32,
     /// Mean requests per second.
     #[arg(long, default_value_t = 200.0)]
-    rate: f64,
+    pub(crate) rate: f64,
     /// Listen on free ports instead of 8080, 8081 and 9001.
     #[arg(long)]
-    free_ports: bool,
+    pub(crate) free_ports: bool,
 }
 
 /// What the client says.

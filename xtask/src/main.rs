@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod end_to_end;
 mod load;
 mod measure;
 mod setup;

@@ -206,6 +206,53 @@ impl Drop for Stack {
     }
 }
 
+/// An emulator alone, without functions. Dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct Emulator {
+    child: Child,
+    /// Its address as a URL.
+    pub(crate) endpoint: String,
+}
+
+impl Emulator {
+    /// Starts it on a free port and waits until it answers.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not answer within ten seconds.
+    pub(crate) fn start(setup: &Setup, binaries: &Binaries) -> Result<Self> {
+        let folder = setup.cache().join("runs/emulator");
+        fs::create_dir_all(&folder)?;
+        let port = Ports::free()?.emulator;
+        let config = folder.join("emulator.toml");
+        fs::write(&config, format!("listen = \"127.0.0.1:{port}\"\n"))?;
+        let child = spawn(
+            &binaries.penstock,
+            &["emulate", "--config"],
+            &config,
+            &folder.join("emulator.log"),
+        )?;
+        let emulator = Self {
+            child,
+            endpoint: format!("http://127.0.0.1:{port}"),
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if get(&format!("{}/_penstock/health", emulator.endpoint)).is_ok() {
+                return Ok(emulator);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the emulator did not answer; its log is in {}", folder.display())
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // Nothing can be reported from here, and a process that is gone is what is wanted.
+        let _ = end(&mut self.child, Duration::from_secs(5));
+    }
+}
+
 fn end(child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus> {
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     let deadline = Instant::now() + limit;

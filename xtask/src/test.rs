@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::setup::Setup;
-use crate::{build, check};
+use crate::{bench, build, check, demo, end_to_end};
 
 /// Models that tests load.
 const TEST_MODELS: [&str; 5] = [
@@ -65,7 +65,20 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     step("end to end");
-    Ok(())
+    end_to_end::run(setup, &python)?;
+    let quick_answers = bench::answers::Arguments {
+        requests: 2_000,
+        concurrency: 512,
+    };
+    bench::answers::run(setup, &quick_answers, None)?;
+    let quick_demo = demo::Arguments {
+        once: true,
+        json: None,
+        requests: 400,
+        rate: 100.0,
+        free_ports: true,
+    };
+    demo::run(setup, &quick_demo)
 }
 
 fn step(name: &str) {

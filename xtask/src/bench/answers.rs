@@ -16,10 +16,10 @@ const MODELS: [&str; 2] = ["imdb-sentiment", "minilm"];
 pub(crate) struct Arguments {
     /// Requests, half of them to each model.
     #[arg(long, default_value_t = 20_000)]
-    requests: u32,
+    pub(crate) requests: u32,
     /// Requests in flight at once.
     #[arg(long, default_value_t = 512)]
-    concurrency: u32,
+    pub(crate) concurrency: u32,
 }
 
 /// Runs it; fails if an answer is missing, failed or another's.

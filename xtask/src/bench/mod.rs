@@ -1,6 +1,6 @@
 //! Measurements by name. Each prints a table for people and, on request, writes one JSON object.
 
-mod answers;
+pub(crate) mod answers;
 mod gateway;
 mod peers;
 mod soak;
@@ -55,7 +55,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         Name::Answers(arguments) => answers::run(setup, arguments, json),
         Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),
         Name::Fidelity { profiles } => {
-            let binary = built(setup, "workers-emulator", "lambda-fidelity")?;
+            let binary = build::built(setup.workspace(), "workers-emulator", "lambda-fidelity")?;
             run_with_json(Command::new(binary).arg("--profiles").arg(profiles), json)
         }
         Name::Gateway(arguments) => gateway::run(setup, arguments, json),
@@ -88,16 +88,6 @@ fn cargo_bench(setup: &Setup, package: &str, bench: &str, json: Option<&Path>) -
         .args(["bench", "--package", package, "--bench", bench, "--"])
         .current_dir(setup.workspace());
     run_with_json(&mut command, json)
-}
-
-fn built(setup: &Setup, package: &str, binary: &str) -> Result<PathBuf> {
-    build::cargo(
-        setup.workspace(),
-        &["build", "--release", "--package", package, "--bins"],
-    )?;
-    Ok(build::target_folder(setup.workspace())
-        .join("release")
-        .join(binary))
 }
 
 fn run_with_json(command: &mut Command, json: Option<&Path>) -> Result<()> {

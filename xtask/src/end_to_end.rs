@@ -1,0 +1,73 @@
+//! The whole of Penstock with real clients: tritonclient against the gateway, boto3 and the `aws` command against the emulator.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::build::{self, Binaries};
+use crate::setup::Setup;
+use crate::stack::{Emulator, ModelSpec, Ports, Stack, StackSpec};
+
+/// Runs every client against a gateway and an emulator started for it.
+///
+/// # Errors
+/// When something cannot be started, or a client finds what does not hold.
+pub(crate) fn run(setup: &Setup, python: &Path) -> Result<()> {
+    let binaries = build::binaries(setup.workspace())?;
+    eprintln!("end to end: tritonclient against the gateway");
+    tritonclient(setup, python, &binaries)?;
+    eprintln!("end to end: boto3 and the aws command against the emulator");
+    conformance(setup, python, &binaries)
+}
+
+fn tritonclient(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
+    let names = ["identity", "imdb-sentiment"];
+    let folders = setup.models(&names)?;
+    let plan = "max_batch_size = 16\nmax_queue_delay_ms = 5\nprocess_count = 1\nmax_in_flight = 4";
+    let model = |(name, folder): (&&str, std::path::PathBuf)| ModelSpec {
+        name: (*name).to_owned(),
+        folder,
+        memory_mib: 1769,
+        plan: plan.to_owned(),
+    };
+    let spec = StackSpec {
+        name: "tritonclient",
+        ports: Ports::free()?,
+        cpu_scale: 0.5,
+        models: names.iter().zip(folders).map(model).collect(),
+        emulator_extra: String::new(),
+    };
+    let stack = Stack::start(setup, binaries, &spec)?;
+    let mut client = Command::new(python);
+    client.arg(
+        setup
+            .workspace()
+            .join("gateway/server/tests/clients/tritonclient_http.py"),
+    );
+    client.args([
+        "--url",
+        &format!("127.0.0.1:{}", stack.ports.public),
+        "--text-model",
+        "imdb-sentiment",
+    ]);
+    build::run(&mut client)?;
+    stack.stop()
+}
+
+fn conformance(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
+    let probe = build::built(setup.workspace(), "workers-emulator", "lambda-probe")?;
+    let emulator = Emulator::start(setup, binaries)?;
+    let mut suite = Command::new(python);
+    suite.arg(
+        setup
+            .workspace()
+            .join("workers/emulator/conformance/conformance.py"),
+    );
+    suite
+        .args(["--endpoint", &emulator.endpoint])
+        .arg("--bootstrap")
+        .arg(probe);
+    suite.arg("--aws").arg(python.with_file_name("aws"));
+    build::run(&mut suite)
+}
