@@ -129,33 +129,33 @@ def _(c):
     # botocore itself checks minima, so this goes through the command line of an unvalidated client.
     client = boto3.client("lambda", endpoint_url=c.endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t",
                           config=Config(parameter_validation=False, retries={"total_max_attempts": 1}))
-    refused(lambda: client.create_function(FunctionName=c.name + "-x", Runtime="provided.al2023", Handler="b", Role=ROLE,
+    refused(lambda: client.create_function(FunctionName=c.name + "-x1", Runtime="provided.al2023", Handler="b", Role=ROLE,
                                            Code={"ZipFile": c.package}, MemorySize=64), "ValidationException", 400, "memorySize")
 
 
 @check("CreateFunction: memory above 10240")
 def _(c):
-    refused(lambda: c.create(c.name + "-x", MemorySize=10241), ("InvalidParameterValueException", "ValidationException"), 400)
+    refused(lambda: c.create(c.name + "-x2", MemorySize=10241), ("InvalidParameterValueException", "ValidationException"), 400)
 
 
 @check("CreateFunction: timeout above 900")
 def _(c):
-    refused(lambda: c.create(c.name + "-x", Timeout=901), ("ValidationException", "InvalidParameterValueException"), 400)
+    refused(lambda: c.create(c.name + "-x3", Timeout=901), ("ValidationException", "InvalidParameterValueException"), 400)
 
 
 @check("CreateFunction: unknown runtime")
 def _(c):
-    refused(lambda: c.create(c.name + "-x", Runtime="cobol"), "InvalidParameterValueException", 400)
+    refused(lambda: c.create(c.name + "-x4", Runtime="cobol"), "InvalidParameterValueException", 400)
 
 
 @check("CreateFunction: no zip file")
 def _(c):
-    refused(lambda: c.create(c.name + "-x", Code={"ZipFile": b"no zip"}), "InvalidParameterValueException", 400, "unzip")
+    refused(lambda: c.create(c.name + "-x5", Code={"ZipFile": b"no zip"}), "InvalidParameterValueException", 400, "unzip")
 
 
 @check("CreateFunction: reserved environment variable")
 def _(c):
-    refused(lambda: c.create(c.name + "-x", Environment={"Variables": {"AWS_REGION": "x"}}), "InvalidParameterValueException", 400, "eserved")
+    refused(lambda: c.create(c.name + "-x6", Environment={"Variables": {"AWS_REGION": "x"}}), "InvalidParameterValueException", 400, "eserved")
 
 
 @check("GetFunction")
@@ -295,7 +295,7 @@ def _(c):
 @check("Invoke: memory limit")
 def _(c):
     small = c.name + "-small"
-    c.create(small, MemorySize=128)
+    c.create(small, MemorySize=128, Timeout=60)  # taking 128 MB takes a small share of a CPU a while
     c.settle(small)
     got = c.invoke({"command": "allocate", "mib": 300}, name=small)
     c.client.delete_function(FunctionName=small)

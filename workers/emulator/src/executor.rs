@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
+/// First look for new processes after the start of an INIT or an invocation.
+const SETTLE_AFTER: Duration = Duration::from_millis(2);
+
 /// Sandboxes that may end one after the other before one takes the event.
 const DELIVERY_ATTEMPTS: u32 = 8;
 
@@ -211,7 +214,10 @@ async fn try_init(
     };
     let ended = tokio::time::timeout(limit, settling(&sandbox, ending)).await;
     let kind = match ended {
-        Ok(Ok(InitEnding::Ready(duration))) => return Ok((sandbox, duration)),
+        Ok(Ok(InitEnding::Ready(duration))) => {
+            sandbox.cell.settle();
+            return Ok((sandbox, duration));
+        }
         Ok(Ok(InitEnding::Reported { body })) => FailedKind::Reported(body),
         Ok(Ok(InitEnding::Failed(failure))) => FailedKind::Failed(failure),
         Ok(Err(_)) => FailedKind::Failed(Failure::Exited { how: None }),
@@ -251,7 +257,8 @@ async fn settling<F: Future>(sandbox: &Sandbox, future: F) -> F::Output {
     let Some(every) = sandbox.cell.settle_every() else {
         return future.await;
     };
-    let mut interval = tokio::time::interval(every);
+    // The event is on its way already: looking a moment later takes nothing from a short invocation.
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + SETTLE_AFTER, every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tokio::pin!(future);
     loop {

@@ -67,6 +67,7 @@ pub struct Emulator {
     address: SocketAddr,
     host: Arc<Host>,
     tasks: Vec<JoinHandle<()>>,
+    janitor: Option<metering::Janitor>,
     /// Removed with the emulator, after its sandboxes.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -109,6 +110,7 @@ impl Emulator {
         };
         std::fs::create_dir_all(&code_dir).map_err(EmulatorError::State)?;
         let meter = metering::open_meter(&config.metering)?;
+        let janitor = metering::Janitor::start(&meter.groups());
         let seed = config.seed.unwrap_or_else(seed_of_the_clock);
         let host = Arc::new(Host::new(config, meter, code_dir, seed));
         for function in &host.config.function {
@@ -126,6 +128,7 @@ impl Emulator {
             address,
             host,
             tasks,
+            janitor,
             _temporary: temporary,
         })
     }
@@ -155,6 +158,9 @@ impl Emulator {
             let _ = std::fs::remove_dir_all(&host.code_dir);
         })
         .await;
+        if let Some(janitor) = self.janitor {
+            janitor.dismiss();
+        }
     }
 }
 

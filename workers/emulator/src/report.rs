@@ -71,7 +71,10 @@ impl Failure {
     pub fn body(&self, request_id: &str) -> String {
         let message = match self {
             Self::ResponseTooLarge { .. } => self.reason(),
-            _ => format!("RequestId: {request_id} Error: {}", self.reason()),
+            Self::TimedOut { .. }
+            | Self::Exited { .. }
+            | Self::OutOfMemory
+            | Self::InvalidEntrypoint { .. } => format!("RequestId: {request_id} Error: {}", self.reason()),
         };
         serde_json::json!({ "errorType": self.error_type(), "errorMessage": message }).to_string()
     }

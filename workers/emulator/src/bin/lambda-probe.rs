@@ -147,8 +147,8 @@ fn serve(api: &mut RuntimeApi, state: &mut State, id: &str, event: &[u8]) -> std
 
 fn allocate(state: &mut State, mib: u64) -> Value {
     let bytes = usize::try_from(mib << 20).unwrap_or(0);
-    // Every page is written, so that the memory is really taken.
-    state.kept.push((0..bytes).map(|index| index as u8).collect());
+    // A byte that is not zero is really written, so that the memory is really taken.
+    state.kept.push(vec![1; bytes]);
     json!({ "kept_mib": state.kept.iter().map(Vec::len).sum::<usize>() >> 20 })
 }
 
@@ -171,15 +171,15 @@ fn spin(target_ms: f64) {
 /// Steps of `cpu_ms` each, one after the other; with `workers`, each step is cut into `pieces` equal,
 /// indivisible pieces that are dealt out to the worker processes, which run at once.
 fn spin_command(state: &mut State, event: &Value) -> std::io::Result<Value> {
-    let of = |name: &str, default: f64| event.get(name).and_then(Value::as_f64).unwrap_or(default);
-    let (target, iterations, workers) = (of("cpu_ms", 1.0), of("iterations", 1.0), of("workers", 0.0));
-    let pieces = of("pieces", workers).max(1.0) as usize;
-    let wanted = workers as usize;
+    let of = |name: &str, default: u64| event.get(name).and_then(Value::as_u64).unwrap_or(default);
+    let target = event.get("cpu_ms").and_then(Value::as_f64).unwrap_or(1.0);
+    let wanted = usize::try_from(of("workers", 0)).unwrap_or(0);
+    let pieces = of("pieces", of("workers", 0)).max(1);
     while state.workers.len() < wanted {
         state.workers.push(start_worker()?);
     }
     let (mut walls, mut used) = (Vec::new(), 0.0);
-    for _ in 0..iterations as u64 {
+    for _ in 0..of("iterations", 1) {
         let begin = Instant::now();
         if wanted == 0 {
             let before = cpu_ms();
@@ -203,11 +203,11 @@ fn start_worker() -> std::io::Result<Child> {
 }
 
 /// Deals `pieces` of `piece_ms` CPU time each out to the workers; returns what they used in all.
-fn spin_workers(workers: &mut [Child], pieces: usize, piece_ms: f64) -> std::io::Result<f64> {
+fn spin_workers(workers: &mut [Child], pieces: u64, piece_ms: f64) -> std::io::Result<f64> {
     let missing = || std::io::Error::other("a worker has no pipe");
-    let count = workers.len();
-    for (index, worker) in workers.iter_mut().enumerate() {
-        let dealt = pieces / count + usize::from(index < pieces % count);
+    let count = workers.len() as u64;
+    for (index, worker) in (0..).zip(workers.iter_mut()) {
+        let dealt = pieces / count + u64::from(index < pieces % count);
         let pipe = worker.stdin.as_mut().ok_or_else(missing)?;
         writeln!(pipe, "{}", dealt as f64 * piece_ms)?;
         pipe.flush()?;

@@ -142,14 +142,14 @@ impl Shared {
                 tokio::time::sleep(TICK).await;
                 continue;
             }
-            if ticks % 10 == 0 {
+            if ticks.is_multiple_of(10) {
                 members = processes::descendants(self.root.load(Ordering::Relaxed));
             }
             ticks = ticks.wrapping_add(1);
             let used: u64 = members.iter().copied().map(processes::cpu_ns).sum();
             let order = governor.decide(begin.elapsed().as_secs_f64(), used as f64 / 1e9);
             self.obey(order, governor.stopped, &members);
-            if ticks % MEMORY_TICKS == 0 {
+            if ticks.is_multiple_of(MEMORY_TICKS) {
                 self.watch_memory(&members);
             }
         }

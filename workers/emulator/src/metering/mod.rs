@@ -4,6 +4,7 @@
 
 mod duty_cycle;
 mod group;
+mod janitor;
 mod leaves;
 pub mod processes;
 pub mod quota;
@@ -15,6 +16,7 @@ use crate::config::{MeteringConfig, MeteringMode};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use janitor::Janitor;
 pub use quota::{Quota, vcpus, visible_cpus};
 
 /// Why metering failed.
@@ -79,6 +81,11 @@ pub trait Meter: Send + Sync {
 
     /// Removes what the meter itself has made. All cells are closed before.
     fn close(&self);
+
+    /// Groups that must be cleaned up by others when this process is killed.
+    fn groups(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 /// The cell of one sandbox. Calls are short and do not wait, except [`Cell::close`].

@@ -14,6 +14,10 @@ use std::time::Duration;
 /// Processes and threads that a Lambda environment may have.
 const MAXIMUM_TASKS: &str = "1024";
 
+/// Weight of all sandboxes together against the machine's other processes, which have 1024 each: without it a busy machine
+/// would give all of them as much as one process, and quotas would not be reached.
+const CPU_SHARES: u32 = 16 * 1024;
+
 /// The hierarchies without which nothing can be metered.
 const REQUIRED: [&str; 4] = ["cpu", "cpuacct", "memory", "freezer"];
 
@@ -53,6 +57,7 @@ impl MeterV1 {
             let made = made.ok_or_else(|| refused(format!("no group can be made for `{controller}`")))?;
             roots.insert(controller, made);
         }
+        group::write(&roots["cpu"].join("cpu.shares"), &CPU_SHARES.to_string())?;
         Ok(Self {
             roots,
             cpu_scale: config.cpu_scale,
@@ -90,9 +95,8 @@ impl Meter for MeterV1 {
             group::write(&pids.join("pids.max"), MAXIMUM_TASKS)?;
         }
         let cap = Quota::of_cores(self.cpu_scale, self.period_us);
-        let leaves = (cores > self.cpu_scale)
-            .then(|| Leaves::new(&dirs["cpu"], &dirs["cpu"], cap, write_cap))
-            .transpose()?;
+        let leaves =
+            (cores > self.cpu_scale).then(|| Leaves::new(&dirs["cpu"], &dirs["cpu"], cap, write_cap));
         Ok(Box::new(CellV1 {
             freezer: group::keep(dirs["freezer"].join("freezer.state"), true)?,
             memory_peak: group::keep(memory.join("memory.max_usage_in_bytes"), false)?,
@@ -103,6 +107,19 @@ impl Meter for MeterV1 {
 
     fn mechanism(&self) -> MeteringMode {
         MeteringMode::CgroupV1
+    }
+
+    fn groups(&self) -> Vec<PathBuf> {
+        // The freezer's first: it is the one through which processes are ended.
+        let mut groups = vec![self.roots["freezer"].clone()];
+        groups.extend(
+            self.roots
+                .values()
+                .filter(|root| **root != groups[0])
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        groups
     }
 
     fn close(&self) {

@@ -14,6 +14,10 @@ use std::time::Duration;
 /// Processes and threads that a Lambda environment may have.
 const MAXIMUM_TASKS: &str = "1024";
 
+/// Weight of all sandboxes together against the machine's other groups, which have 100 each: without it a busy machine would
+/// give all of them as much as one neighbour, and quotas would not be reached.
+const CPU_WEIGHT: u32 = 16 * 100;
+
 /// Control groups version 2.
 pub(super) struct MeterV2 {
     root: PathBuf,
@@ -58,6 +62,7 @@ impl MeterV2 {
         let root = parent.join(group::instance_name());
         group::create(&root)?;
         group::write(&root.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+        group::write(&root.join("cpu.weight"), &CPU_WEIGHT.to_string())?;
         Ok(Self {
             root,
             cpu_scale: config.cpu_scale,
@@ -105,7 +110,7 @@ impl Meter for MeterV2 {
             group::create(&entry)?;
             let cap = Quota::of_cores(self.cpu_scale, self.period_us);
             write_cap(&entry, cap)?;
-            leaves = Some(Leaves::new(&dir, &entry, cap, write_cap)?);
+            leaves = Some(Leaves::new(&dir, &entry, cap, write_cap));
         }
         let memory_peak = ["memory.peak", "memory.current"]
             .map(|file| dir.join(file))
@@ -122,6 +127,10 @@ impl Meter for MeterV2 {
 
     fn mechanism(&self) -> MeteringMode {
         MeteringMode::CgroupV2
+    }
+
+    fn groups(&self) -> Vec<PathBuf> {
+        vec![self.root.clone()]
     }
 
     fn close(&self) {
@@ -297,7 +306,7 @@ mod tests {
         let entry = dir.path().join("entry");
         fs::create_dir(&entry).unwrap();
         fs::write(entry.join("cgroup.procs"), "41\n42\n").unwrap();
-        let leaves = Leaves::new(dir.path(), &entry, Quota::of_cores(0.25, 20_000), write_cap).unwrap();
+        let leaves = Leaves::new(dir.path(), &entry, Quota::of_cores(0.25, 20_000), write_cap);
         leaves.settle();
         for pid in [41, 42] {
             let leaf = dir.path().join(format!("process-{pid}"));

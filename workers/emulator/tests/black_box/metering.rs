@@ -124,3 +124,42 @@ fn without_control_groups_everything_still_freezes_and_ends() {
     local.invoke(json!({ "command": "sleep", "ms": 30_000 }));
     crate::support::eventually("the child is gone", || !crate::support::is_alive(child));
 }
+
+#[test]
+fn a_killed_emulator_leaves_nothing_behind() {
+    // A separate process, since this one is to go on.
+    let package = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        env!("CARGO_BIN_EXE_lambda-probe"),
+        package.path().join("bootstrap"),
+    )
+    .unwrap();
+    let config = package.path().join("emulator.toml");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    std::fs::write(&config, format!("listen = '127.0.0.1:{port}'\n[lifecycle]\nfreeze_grace_ms = 0\n[[function]]\nname = 'probe'\npackage_dir = '.'"))
+        .unwrap();
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_lambda-emulate"))
+        .arg(&config)
+        .spawn()
+        .unwrap();
+    let local = Local::attach(&format!("http://127.0.0.1:{port}"));
+    crate::support::eventually("it listens", || {
+        local.send("GET", "/_penstock/health", &[], b"").is_some()
+    });
+    let bootstrap = local.invoke(json!({ "command": "who" })).json()["process_id"]
+        .as_u64()
+        .unwrap();
+    let has_groups = local.has_groups("a_killed_emulator_leaves_nothing_behind");
+    crate::support::eventually("it is frozen", || local.sandboxes()[0]["state"] == "frozen");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    if has_groups {
+        crate::support::eventually("the frozen bootstrap is gone", || {
+            !crate::support::is_alive(bootstrap)
+        });
+    }
+}

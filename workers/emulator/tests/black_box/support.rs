@@ -8,10 +8,9 @@ use workers_emulator::{Emulator, EmulatorConfig};
 /// A running emulator with its own runtime; ended when dropped.
 pub(crate) struct Local {
     pub(crate) url: String,
-    runtime: tokio::runtime::Runtime,
-    emulator: Option<Emulator>,
+    running: Option<(tokio::runtime::Runtime, Emulator)>,
     agent: ureq::Agent,
-    _package: tempfile::TempDir,
+    _package: Option<tempfile::TempDir>,
 }
 
 /// An HTTP answer.
@@ -69,18 +68,25 @@ impl Local {
             .build()
             .unwrap();
         let emulator = runtime.block_on(Emulator::start(config)).unwrap();
+        let url = format!("http://{}", emulator.address());
+        let mut local = Self::attach(&url);
+        local.running = Some((runtime, emulator));
+        local._package = Some(package);
+        local
+    }
+
+    /// An emulator that runs elsewhere.
+    pub(crate) fn attach(url: &str) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .new_agent();
-        let url = format!("http://{}", emulator.address());
         Self {
-            url,
-            runtime,
-            emulator: Some(emulator),
+            url: url.to_owned(),
+            running: None,
             agent,
-            _package: package,
+            _package: None,
         }
     }
 
@@ -191,8 +197,8 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        if let Some(emulator) = self.emulator.take() {
-            self.runtime.block_on(emulator.shutdown());
+        if let Some((runtime, emulator)) = self.running.take() {
+            runtime.block_on(emulator.shutdown());
         }
     }
 }

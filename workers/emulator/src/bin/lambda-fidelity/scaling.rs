@@ -59,7 +59,7 @@ pub(crate) fn measure(runtime: &tokio::runtime::Runtime, options: &Options) -> R
             base / measured_ms,
             counts,
         ));
-        let price = |ms: f64| PriceTable::default().usd_per_million(architecture, memory_mib, whole_ms(ms));
+        let price = |ms: f64| PriceTable::default().usd_per_million(architecture, memory_mib, whole_up(ms));
         rows.push(Row::relative("usd_per_1m", &at, usd, price(measured_ms), counts));
         rows.push(Row::relative("price_table", &at, usd, price(warm_ms), true));
     }
@@ -83,10 +83,10 @@ fn job_ms(
     work_ms: f64,
 ) -> Result<f64, Failure> {
     let seconds_each = work_ms / vcpus(memory_mib).min(f64::from(workers)) / 1000.0 / CPU_SCALE;
-    let jobs = (options.effort * 20.0 / seconds_each).ceil().max(1.0);
-    let spin = |jobs: f64, work: f64| json!({ "command": "spin", "cpu_ms": work, "pieces": PIECES, "workers": workers, "iterations": jobs });
+    let jobs = whole_up(options.effort * 20.0 / seconds_each).max(1);
+    let spin = |jobs: u64, work: f64| json!({ "command": "spin", "cpu_ms": work, "pieces": PIECES, "workers": workers, "iterations": jobs });
     // Starts the workers and uses up what idle groups have saved.
-    invoke(stage.address, memory_mib, &spin(1.0, 20.0))?;
+    invoke(stage.address, memory_mib, &spin(1, 20.0))?;
     let invoked = invoke(stage.address, memory_mib, &spin(jobs, work_ms))?;
     let walls: f64 = invoked.reply["wall_ms"]
         .as_array()
@@ -98,14 +98,15 @@ fn job_ms(
     if overhead < -1.0 {
         return Err(format!("billed {} ms for {walls} ms of work", invoked.billed_ms).into());
     }
-    Ok(invoked.billed_ms / jobs * CPU_SCALE)
+    Ok(invoked.billed_ms / jobs as f64 * CPU_SCALE)
 }
 
+/// The next whole number.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a positive number of milliseconds"
+    reason = "positive, and small"
 )]
-fn whole_ms(ms: f64) -> u64 {
-    ms.ceil() as u64
+pub(crate) fn whole_up(value: f64) -> u64 {
+    value.ceil() as u64
 }

@@ -4,6 +4,7 @@
 //! the speed of a whole core between the throttled stretches, a real one at the speed of a vCPU.
 
 use crate::client::invoke;
+use crate::scaling::whole_up;
 use crate::table::{Row, number, read, whole};
 use crate::{Failure, Options, Stage};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ pub(crate) fn measure(runtime: &tokio::runtime::Runtime, options: &Options) -> R
         let steps = number(line, "iterations")?;
         let step_ms = number(line, "cpu_ms_used_in_test")? / steps;
         let event =
-            json!({ "command": "spin", "cpu_ms": step_ms, "iterations": (steps * options.effort).ceil() });
+            json!({ "command": "spin", "cpu_ms": step_ms, "iterations": whole_up(steps * options.effort) });
         // The first invocation is cold and takes what an idle group has saved up.
         invoke(
             stage.address,
