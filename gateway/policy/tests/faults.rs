@@ -159,6 +159,25 @@ fn retry_after_pauses_what_it_throttled() {
 }
 
 #[test]
+fn a_batch_in_its_back_off_keeps_its_place_in_the_window() {
+    let mut engine = engine(ServingPlan {
+        max_in_flight: 1,
+        ..none()
+    });
+    engine.handle_request(at(0), request(1, 1)).unwrap();
+    let first = dispatches(&mut engine).remove(0);
+    engine.handle_outcome(at(1), first.batch, throttled());
+    engine.handle_request(at(2), request(2, 1)).unwrap();
+    assert_eq!(engine.poll_dispatch(), None, "older work is not overtaken");
+    let (wake, _) = engine.poll_timeout().unwrap();
+    engine.handle_timeout(wake);
+    assert_eq!(
+        dispatches(&mut engine).iter().flat_map(ids).collect::<Vec<_>>(),
+        [1]
+    );
+}
+
+#[test]
 fn items_that_a_retry_cannot_finish_in_time_are_not_retried() {
     let mut engine = engine(plan(PackingPolicy::Fifo));
     engine
