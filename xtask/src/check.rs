@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::{arrows, build};
+use crate::{arrows, build, specification};
 
 /// Runs them all, cheapest first.
 ///
@@ -13,6 +13,8 @@ use crate::{arrows, build};
 pub(crate) fn run(workspace: &Path) -> Result<()> {
     eprintln!("check: crate arrows");
     arrows::check(workspace)?;
+    eprintln!("check: specification");
+    specification::check(workspace)?;
     eprintln!("check: format");
     build::cargo(workspace, &["fmt", "--all", "--check"]).context("run `cargo fmt --all`")?;
     eprintln!("check: lints");

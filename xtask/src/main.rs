@@ -16,6 +16,7 @@ mod end_to_end;
 mod load;
 mod measure;
 mod setup;
+mod specification;
 mod stack;
 mod table;
 mod test;
