@@ -17,6 +17,7 @@ mod fleet;
 mod host;
 mod http_io;
 mod ids;
+mod initialise;
 mod ledger;
 pub mod limits;
 pub mod metering;

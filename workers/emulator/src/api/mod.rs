@@ -3,6 +3,7 @@
 
 mod aliases;
 mod concurrency;
+mod declare;
 mod error;
 mod functions;
 mod invoke;
@@ -19,8 +20,8 @@ use names::percent_decode;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use declare::declare;
 pub(crate) use error::ApiError;
-pub(crate) use functions::declare;
 
 /// Largest body of a configuration call: a 50 MB package in base64, and its surroundings.
 const MAXIMUM_CONTROL_BYTES: usize = 72 << 20;

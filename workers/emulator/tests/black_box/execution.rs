@@ -326,6 +326,19 @@ fn a_dry_run_executes_nothing_and_an_event_is_executed_later() {
 }
 
 #[test]
+fn an_event_that_fails_is_tried_three_times() {
+    let local = Local::start("[lifecycle]\nevent_retry_ms = 20");
+    let body = br#"{"command":"error","kind":"Probe.Error"}"#;
+    let headers = [("X-Amz-Invocation-Type", "Event")];
+    local
+        .send("POST", "/2015-03-31/functions/probe/invocations", &headers, body)
+        .unwrap();
+    eventually("it is tried three times", || local.bill()["function_errors"] == 3);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(local.bill()["invocations"], 3);
+}
+
+#[test]
 fn a_client_that_leaves_changes_nothing_for_the_function() {
     use std::io::Write;
     let local = Local::start("");
