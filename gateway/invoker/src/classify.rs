@@ -19,7 +19,9 @@ use crate::{InvokeError, Metering, RefusedCause, ThrottleReason, UnknownCause};
 pub(crate) fn sdk_error(error: &SdkError<SdkInvokeError, HttpResponse>, bytes: usize) -> InvokeError {
     let unknown = |cause| InvokeError::Unknown { cause };
     match error {
-        SdkError::ServiceError(service) => service_error(service.err(), service.raw().status().as_u16(), bytes),
+        SdkError::ServiceError(service) => {
+            service_error(service.err(), service.raw().status().as_u16(), bytes)
+        }
         SdkError::TimeoutError(_) => unknown(UnknownCause::Timeout),
         SdkError::ResponseError(_) => unknown(UnknownCause::BadResponse),
         SdkError::ConstructionFailure(_) => not_sent(error).unwrap_or_else(|| InvokeError::Refused {
@@ -27,7 +29,11 @@ pub(crate) fn sdk_error(error: &SdkError<SdkInvokeError, HttpResponse>, bytes: u
             message: chain_text(error),
         }),
         SdkError::DispatchFailure(failure) => not_sent(error).unwrap_or_else(|| {
-            unknown(if failure.is_timeout() { UnknownCause::Timeout } else { UnknownCause::ConnectionLost })
+            unknown(if failure.is_timeout() {
+                UnknownCause::Timeout
+            } else {
+                UnknownCause::ConnectionLost
+            })
         }),
         _ => unknown(UnknownCause::BadResponse),
     }
@@ -41,7 +47,9 @@ fn not_sent(error: &(dyn StdError + 'static)) -> Option<InvokeError> {
             .downcast_ref::<hyper_util::client::legacy::Error>()
             .is_some_and(hyper_util::client::legacy::Error::is_connect);
         if connecting || cause.is::<CredentialsError>() {
-            return Some(InvokeError::Unreachable { message: chain_text(cause) });
+            return Some(InvokeError::Unreachable {
+                message: chain_text(cause),
+            });
         }
         next = cause.source();
     }
@@ -73,18 +81,33 @@ fn service_error(error: &SdkInvokeError, status: u16, bytes: usize) -> InvokeErr
             return InvokeError::RequestTooLarge { bytes };
         }
         // Lambda could not get a sandbox ready: nothing ran, and a later attempt may find it ready.
-        "EC2ThrottledException" | "ENILimitReachedException" | "ENINotReadyException" | "ResourceNotReadyException"
-        | "SnapStartNotReadyException" | "ResourceConflictException" => {
+        "EC2ThrottledException"
+        | "ENILimitReachedException"
+        | "ENINotReadyException"
+        | "ResourceNotReadyException"
+        | "SnapStartNotReadyException"
+        | "ResourceConflictException" => {
             return InvokeError::Unreachable { message: message() };
         }
         _ => {}
     }
     match (refused_cause(code), status) {
-        (Some(cause), _) => InvokeError::Refused { cause, message: message() },
-        (None, 429) => InvokeError::Throttled { reason: ThrottleReason::Other, retry_after: None },
+        (Some(cause), _) => InvokeError::Refused {
+            cause,
+            message: message(),
+        },
+        (None, 429) => InvokeError::Throttled {
+            reason: ThrottleReason::Other,
+            retry_after: None,
+        },
         (None, 413) => InvokeError::RequestTooLarge { bytes },
-        (None, 400..=499) => InvokeError::Refused { cause: RefusedCause::Other, message: message() },
-        (None, _) => InvokeError::Unknown { cause: UnknownCause::ServerError },
+        (None, 400..=499) => InvokeError::Refused {
+            cause: RefusedCause::Other,
+            message: message(),
+        },
+        (None, _) => InvokeError::Unknown {
+            cause: UnknownCause::ServerError,
+        },
     }
 }
 
@@ -92,9 +115,8 @@ fn throttle_reason(reason: &SdkReason) -> ThrottleReason {
     match reason {
         SdkReason::ConcurrentInvocationLimitExceeded => ThrottleReason::Concurrency,
         SdkReason::ReservedFunctionConcurrentInvocationLimitExceeded => ThrottleReason::ReservedConcurrency,
-        SdkReason::FunctionInvocationRateLimitExceeded | SdkReason::ReservedFunctionInvocationRateLimitExceeded => {
-            ThrottleReason::FunctionRate
-        }
+        SdkReason::FunctionInvocationRateLimitExceeded
+        | SdkReason::ReservedFunctionInvocationRateLimitExceeded => ThrottleReason::FunctionRate,
         SdkReason::CallerRateLimitExceeded => ThrottleReason::CallerRate,
         _ => ThrottleReason::Other,
     }
@@ -110,14 +132,25 @@ fn seconds(text: &str) -> Option<Duration> {
 
 fn refused_cause(code: &str) -> Option<RefusedCause> {
     Some(match code {
-        "AccessDeniedException" | "AccessDenied" | "UnrecognizedClientException" | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" | "InvalidClientTokenId" | "OptInRequired" => RefusedCause::AccessDenied,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "InvalidClientTokenId"
+        | "OptInRequired" => RefusedCause::AccessDenied,
         "ResourceNotFoundException" | "NoPublishedVersionException" => RefusedCause::NotFound,
         "ExpiredToken" | "ExpiredTokenException" => RefusedCause::ExpiredToken,
-        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" | "RequestExpired"
+        "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "RequestExpired"
         | "RequestTimeTooSkewed" => RefusedCause::BadSignature,
-        "InvalidRuntimeException" | "InvalidZipFileException" | "InvalidSecurityGroupIDException"
-        | "InvalidSubnetIDException" | "SubnetIPAddressLimitReachedException" => RefusedCause::Misconfigured,
+        "InvalidRuntimeException"
+        | "InvalidZipFileException"
+        | "InvalidSecurityGroupIDException"
+        | "InvalidSubnetIDException"
+        | "SubnetIPAddressLimitReachedException" => RefusedCause::Misconfigured,
         code if code.starts_with("KMS") || code.starts_with("EFS") || code.starts_with("S3Files") => {
             RefusedCause::Misconfigured
         }
@@ -135,12 +168,25 @@ struct FunctionFailure {
 /// Sorts a function error by the `errorType` of its payload.
 pub(crate) fn function_error(payload: &[u8], metering: Metering) -> InvokeError {
     let failure: FunctionFailure = serde_json::from_slice(payload).unwrap_or_default();
-    let FunctionFailure { error_type, error_message: message } = failure;
+    let FunctionFailure {
+        error_type,
+        error_message: message,
+    } = failure;
     match error_type.as_str() {
         "Function.ResponseSizeTooLarge" | "ResponseTooLarge" => InvokeError::ResponseTooLarge { metering },
-        "ProtocolVersionMismatch" => InvokeError::Refused { cause: RefusedCause::ProtocolMismatch, message },
-        "ModelMismatch" => InvokeError::Refused { cause: RefusedCause::ModelMismatch, message },
-        _ => InvokeError::Function { error_type, message, metering },
+        "ProtocolVersionMismatch" => InvokeError::Refused {
+            cause: RefusedCause::ProtocolMismatch,
+            message,
+        },
+        "ModelMismatch" => InvokeError::Refused {
+            cause: RefusedCause::ModelMismatch,
+            message,
+        },
+        _ => InvokeError::Function {
+            error_type,
+            message,
+            metering,
+        },
     }
 }
 
@@ -162,6 +208,13 @@ mod tests {
     fn a_function_error_without_json_is_still_a_function_error() {
         let metering = Metering::estimate(Duration::from_millis(1));
         let error = function_error(b"not json", metering);
-        assert_eq!(error, InvokeError::Function { error_type: String::new(), message: String::new(), metering });
+        assert_eq!(
+            error,
+            InvokeError::Function {
+                error_type: String::new(),
+                message: String::new(),
+                metering
+            }
+        );
     }
 }

@@ -48,7 +48,10 @@ pub struct LambdaInvoker {
 impl LambdaInvoker {
     /// Builds the client; opens no connection yet.
     pub async fn new(config: &InvokerConfig) -> Self {
-        Self { client: config.client().await, tail_logs: config.tail_logs }
+        Self {
+            client: config.client().await,
+            tail_logs: config.tail_logs,
+        }
     }
 
     async fn invoke(self, invocation: Invocation) -> Result<InvocationReply, InvokeError> {
@@ -74,12 +77,19 @@ impl LambdaInvoker {
 }
 
 fn reply(output: InvokeOutput, wall: Duration) -> Result<InvocationReply, InvokeError> {
-    let metering = output.log_result().and_then(metering_from_tail).unwrap_or_else(|| Metering::estimate(wall));
+    let metering = output
+        .log_result()
+        .and_then(metering_from_tail)
+        .unwrap_or_else(|| Metering::estimate(wall));
     let payload = output.payload.map(Blob::into_inner).unwrap_or_default();
     if output.function_error.is_some() {
         return Err(function_error(&payload, metering));
     }
-    Ok(InvocationReply { payload: payload.into(), executed_version: output.executed_version, metering })
+    Ok(InvocationReply {
+        payload: payload.into(),
+        executed_version: output.executed_version,
+        metering,
+    })
 }
 
 fn metering_from_tail(base64: &str) -> Option<Metering> {

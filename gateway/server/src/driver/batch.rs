@@ -20,7 +20,7 @@ pub(super) struct BatchJob {
     pub(super) parts: Vec<SentPart>,
     pub(super) dispatched: Timestamp,
     pub(super) clock: Clock,
-    pub(super) prices: PriceTable,
+    pub(super) prices: Arc<PriceTable>,
 }
 
 /// A batch that has run.

@@ -44,3 +44,6 @@ impl<S> Invoke for S where
         + 'static
 {
 }
+
+#[cfg(test)]
+mod tests;

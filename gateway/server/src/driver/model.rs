@@ -43,7 +43,7 @@ pub struct ModelSet {
     /// By id.
     pub models: BTreeMap<ModelId, Arc<ModelRuntime>>,
     /// Prices in force.
-    pub prices: PriceTable,
+    pub prices: Arc<PriceTable>,
 }
 
 /// What is assumed of an answer whose size the manifest does not say, before one was seen.

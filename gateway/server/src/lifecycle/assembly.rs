@@ -50,7 +50,7 @@ impl Assembly {
     pub(super) fn build(&mut self, settings: &Settings) -> Result<(Arc<ModelSet>, Registry), OutOfIds> {
         let mut set = ModelSet {
             models: BTreeMap::new(),
-            prices: settings.prices.clone(),
+            prices: Arc::new(settings.prices.clone()),
         };
         let mut served = Vec::with_capacity(settings.models.len());
         for model in &settings.models {

@@ -1,0 +1,149 @@
+//! The metrics: every one is moved by something, and the text is what Prometheus reads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_contract::{BatchId, ItemFailure, ModelId};
+use gateway_policy::{CloseReason, Event, Rejection, RetryReason};
+use gateway_server::http::{HttpTelemetry, RequestRecord};
+use gateway_server::inference::Receipt;
+use gateway_server::telemetry::model::InvocationMeters;
+use gateway_server::telemetry::{Catalogue, HttpMetrics, ModelMetrics, record_event};
+
+/// Metrics that only a running gateway moves, and the tests that show it.
+const MOVED_ELSEWHERE: &[&str] = &[
+    "penstock_requests_in_flight",                          // faults: a_client_that_leaves…
+    "penstock_queue_items",                                 // driver: a_dropped_request_leaves_the_queue
+    "penstock_queue_bytes",                                 // the same
+    "penstock_queue_oldest_age_seconds",                    // the same
+    "penstock_queue_wait_seconds",                          // driver: every answer
+    "penstock_invocations_in_flight",                       // driver: a_panic_of_a_batch_task…
+    "penstock_invocations_throttled_total",                 // faults: a_429_storm…
+    "penstock_driver_restarts_total",                       // driver: a_panic_of_the_driver…
+    "penstock_batch_task_panics_total",                     // driver: a_panic_of_a_batch_task…
+    "penstock_config_reloads_total",                        // faults: a_reload_under_load…
+    "penstock_config_last_reload_successful",               // the same
+    "penstock_config_last_reload_success_timestamp_seconds", // the same
+    "penstock_config_info",                                 // the same
+    "penstock_build_info",                                  // set once at the start
+    "penstock_price_info",                                  // set at the start and by reloads
+];
+
+fn move_everything(catalogue: &Arc<Catalogue>) {
+    let model = ModelMetrics::new(catalogue.clone(), "m");
+    let id = ModelId(0);
+    for event in [
+        Event::BatchClosed {
+            batch: BatchId(1),
+            model: id,
+            items: 3,
+            bytes: 300,
+            reason: CloseReason::Full,
+            oldest_wait: Duration::from_millis(5),
+        },
+        Event::Retried { model: id, reason: RetryReason::Throttled },
+        Event::RetryDenied { model: id, reason: RetryReason::Unreachable },
+        Event::Bisected { model: id, items: 3 },
+        Event::DuplicateSuppressed,
+        Event::CancelledInQueue { model: id },
+        Event::DeadlineExceeded { model: id, in_queue: true },
+        Event::WindowChanged { model: id, window: 7 },
+    ] {
+        record_event(catalogue, &event, |_| Some(&model));
+    }
+    model.rejected(Rejection::Draining);
+    model.item_failed(ItemFailure::ModelFailed);
+    model.invoked("mem-1024", "ok", Duration::from_millis(20));
+    model.metered(
+        "mem-1024",
+        &InvocationMeters {
+            billed: Duration::from_millis(20),
+            gb_seconds: 0.02,
+            duration_usd: 1e-6,
+            request_usd: 2e-7,
+            is_estimate: true,
+            init: Some(Duration::from_millis(100)),
+            cold: true,
+            compute_sum: Duration::from_millis(15),
+            process_restarts: 1,
+            max_memory_used_bytes: 1 << 20,
+            memory_size_bytes: 1 << 30,
+        },
+    );
+    let http = HttpMetrics::new(catalogue.clone());
+    http.connection_opened();
+    http.connection_refused();
+    http.accept_failed(&std::io::Error::other("full"));
+    http.handler_panicked();
+    http.request_cancelled(Some("m"));
+    http.request_finished(&RequestRecord {
+        model: Some("m"),
+        status: 200,
+        code: "ok",
+        items: 1,
+        duration: Duration::from_millis(30),
+        decode: Duration::ZERO,
+        encode: Duration::ZERO,
+        receipt: Some(Receipt::default()),
+    });
+}
+
+/// Samples by family: histograms count by their `_count`.
+fn moved(text: &str, name: &str) -> bool {
+    text.lines().filter(|line| !line.starts_with('#')).any(|line| {
+        let Some((series, value)) = line.rsplit_once(' ') else { return false };
+        let family = series.split('{').next().unwrap_or(series);
+        (family == name || family.strip_suffix("_count") == Some(name)) && value.parse::<f64>().is_ok_and(|value| value > 0.0)
+    })
+}
+
+#[test]
+fn every_metric_is_moved_by_something() {
+    let catalogue = Arc::new(Catalogue::new().unwrap());
+    move_everything(&catalogue);
+    let text = catalogue.encode();
+    for name in Catalogue::NAMES {
+        assert!(moved(&text, name) || MOVED_ELSEWHERE.contains(name), "`{name}` is never moved");
+    }
+    for name in MOVED_ELSEWHERE {
+        assert!(Catalogue::NAMES.contains(name), "`{name}` is not in the catalogue");
+    }
+}
+
+#[test]
+fn names_carry_units_and_counters_end_in_total() {
+    const UNITS: &[&str] = &[
+        "_seconds", "_bytes", "_items", "_usd", "_total", "_info", "_invocations", "_successful", "_in_flight", "_open",
+    ];
+    let catalogue = Arc::new(Catalogue::new().unwrap());
+    move_everything(&catalogue);
+    for family in catalogue.registry.gather() {
+        let name = family.name();
+        assert!(name.starts_with("penstock_") && UNITS.iter().any(|unit| name.ends_with(unit)), "`{name}` names no unit");
+        let is_counter = family.get_field_type() == prometheus::proto::MetricType::COUNTER;
+        assert_eq!(is_counter, name.ends_with("_total"), "`{name}`");
+    }
+}
+
+#[test]
+fn the_text_is_the_exposition_format() {
+    let catalogue = Arc::new(Catalogue::new().unwrap());
+    move_everything(&catalogue);
+    let text = catalogue.encode();
+    let mut announced = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let name = rest.split(' ').next().unwrap();
+            assert!(announced.insert(name.to_owned()), "`{name}` is announced twice");
+        } else if !line.starts_with("# HELP ") {
+            let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
+            assert!(value.parse::<f64>().is_ok() || value == "+Inf", "{line}");
+            let name = series.split('{').next().unwrap();
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            assert!(announced.contains(name) || family.is_some_and(|family| announced.contains(family)), "{line}");
+            assert!(!series.contains('{') || series.ends_with('}'), "{line}");
+        }
+    }
+    assert!(text.contains("process_resident_memory_bytes") && text.contains("process_open_fds"));
+    assert!(text.ends_with('\n'));
+}
