@@ -6,7 +6,9 @@ use crate::Datatype;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProtocolError {
     /// The other side speaks another version.
-    #[error("protocol version mismatch: this side speaks {ours}, the payload says {theirs}; deploy matching versions")]
+    #[error(
+        "protocol version mismatch: this side speaks {ours}, the payload says {theirs}; deploy matching versions"
+    )]
     VersionMismatch {
         /// Version of this build.
         ours: u32,

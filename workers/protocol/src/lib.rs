@@ -15,7 +15,9 @@ mod tensor;
 pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report};
 pub use datatype::Datatype;
 pub use error::ProtocolError;
-pub use manifest::{Engine, ManifestError, ModelManifest, TensorSpec, TokenizerSpec, Weights, WorkSpec, WorkUnit};
+pub use manifest::{
+    Engine, ManifestError, ModelManifest, TensorSpec, TokenizerSpec, Weights, WorkSpec, WorkUnit,
+};
 pub use request::{Request, RequestHeader, encoded_item_len};
 pub use tensor::{ItemShapes, Tensor, TensorChunks};
 

@@ -63,7 +63,11 @@ impl Request {
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
         let wire: WireRequest<'_> = read(payload, |wire: &WireRequest<'_>| wire.v)?;
         let inputs = decode_tensors(wire.inputs, wire.ids.len())?;
-        Ok(Self { header: wire.header, ids: wire.ids, inputs })
+        Ok(Self {
+            header: wire.header,
+            ids: wire.ids,
+            inputs,
+        })
     }
 }
 
@@ -71,7 +75,11 @@ impl RequestHeader {
     /// Writes a payload. `ids` and every tensor hold the same items in the same order.
     #[must_use]
     pub fn encode(&self, ids: &[u64], inputs: &[TensorChunks<'_>]) -> Vec<u8> {
-        let data_len: usize = inputs.iter().flat_map(|tensor| &tensor.chunks).map(|chunk| chunk.len()).sum();
+        let data_len: usize = inputs
+            .iter()
+            .flat_map(|tensor| &tensor.chunks)
+            .map(|chunk| chunk.len())
+            .sum();
         let mut out = Vec::with_capacity(data_len * 4 / 3 + ids.len() * 8 + 512);
         out.extend_from_slice(format!("{{\"v\":{PROTOCOL_VERSION},").as_bytes());
         let start = out.len();
@@ -97,14 +105,20 @@ pub fn encoded_item_len(raw_bytes: usize, tensors: usize, rank: usize) -> usize 
 
 /// Reads a message and checks its version. One pass if all is well; only if not, the version is looked for on its own, as another
 /// version's message may have any form.
-pub(crate) fn read<'a, T: Deserialize<'a>>(payload: &'a [u8], version: impl Fn(&T) -> u32) -> Result<T, ProtocolError> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(
+    payload: &'a [u8],
+    version: impl Fn(&T) -> u32,
+) -> Result<T, ProtocolError> {
     let message = serde_json::from_slice::<T>(payload).map_err(|error| malformed(&error));
     let theirs = match &message {
         Ok(message) => version(message),
         Err(_) => serde_json::from_slice(payload).map_or(PROTOCOL_VERSION, |VersionOnly { v }| v),
     };
     if theirs != PROTOCOL_VERSION {
-        return Err(ProtocolError::VersionMismatch { ours: PROTOCOL_VERSION, theirs });
+        return Err(ProtocolError::VersionMismatch {
+            ours: PROTOCOL_VERSION,
+            theirs,
+        });
     }
     message
 }
@@ -120,5 +134,7 @@ pub(crate) fn decode_tensors(wire: Vec<WireTensor<'_>>, items: usize) -> Result<
 }
 
 fn malformed(error: &serde_json::Error) -> ProtocolError {
-    ProtocolError::Malformed { reason: Cow::from(error.to_string()).into_owned() }
+    ProtocolError::Malformed {
+        reason: Cow::from(error.to_string()).into_owned(),
+    }
 }
