@@ -182,7 +182,7 @@ impl ControlSocket {
         })
     }
 
-    fn receive(&self, flags: MsgFlags) -> nix::Result<Option<(u64, u64, u64, Option<OwnedFd>)>> {
+    fn receive(&self, flags: MsgFlags) -> nix::Result<Option<Received>> {
         let mut message = [0_u8; MESSAGE_BYTES];
         let (len, descriptor) = retry(|| sys::receive_with_descriptor(self.0.as_fd(), &mut message, flags))?;
         match len {
@@ -204,6 +204,9 @@ impl AsFd for ControlSocket {
         self.0.as_fd()
     }
 }
+
+/// Tag, two values, and the descriptor that came along.
+type Received = (u64, u64, u64, Option<OwnedFd>);
 
 fn pack(tag: u64, a: u64, b: u64) -> [u8; MESSAGE_BYTES] {
     let mut message = [0; MESSAGE_BYTES];

@@ -170,7 +170,7 @@ impl Handler {
     }
 
     fn report(&mut self, collected: &Collected, started: Instant, is_warm_up: bool) -> Report {
-        let samples_memory = is_warm_up || self.invocations % INVOCATIONS_PER_MEMORY_SAMPLE == 0;
+        let samples_memory = is_warm_up || self.invocations.is_multiple_of(INVOCATIONS_PER_MEMORY_SAMPLE);
         let resident_bytes = if samples_memory {
             self.pool.proportional_bytes()
         } else {

@@ -83,7 +83,7 @@ impl Meter {
     fn read(&mut self, part: &mut Part) {
         let cpu_us = own_cpu_us();
         part.usage.cpu_us = cpu_us.saturating_sub(std::mem::replace(&mut self.cpu_us, cpu_us));
-        if self.parts % PARTS_PER_MEMORY_SAMPLE == 0 || part.usage.compute_us > LONG_PART_US {
+        if self.parts.is_multiple_of(PARTS_PER_MEMORY_SAMPLE) || part.usage.compute_us > LONG_PART_US {
             self.resident_bytes = memory::Resident::of("self").map_or(0, |resident| resident.all_bytes);
         }
         self.parts = self.parts.wrapping_add(1);

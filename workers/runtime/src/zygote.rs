@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -82,12 +83,15 @@ pub(crate) fn run(settings: &Settings, folder: &ModelFolder, control: ControlSoc
 /// # Errors
 /// Whatever is wrong with the folder or the model.
 pub(crate) fn load(settings: &Settings, folder: &ModelFolder) -> Result<Runner, LoadError> {
+    let started = Instant::now();
     let files = folder.check_files()?;
+    let checked = started.elapsed();
     let text = files
         .tokenizer
         .as_deref()
         .map(|path| TextEncoder::load(path, folder.manifest.max_length).map_err(LoadError::Tokenizer))
         .transpose()?;
+    let tokenizer_loaded = started.elapsed();
     let engine_files = EngineFiles {
         model: files.model,
         onnx_runtime: settings.onnx_runtime.clone(),
@@ -95,7 +99,15 @@ pub(crate) fn load(settings: &Settings, folder: &ModelFolder) -> Result<Runner, 
     };
     let engine = engine::load(&folder.manifest, &engine_files)?;
     let mut runner = Runner::new(folder.manifest.clone(), engine, text)?;
+    let engine_loaded = started.elapsed();
     warm_up(&mut runner);
+    tracing::info!(
+        check_files = ?checked,
+        tokenizer = ?(tokenizer_loaded - checked),
+        engine = ?(engine_loaded - tokenizer_loaded),
+        warm_up = ?(started.elapsed() - engine_loaded),
+        "model loaded"
+    );
     Ok(runner)
 }
 

@@ -1,5 +1,9 @@
 //! What happens to processes while they work: killed, stopped, hanging, growing, poisoned. The real `bootstrap` each time.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failure here is a failed test"
+)]
 
 mod support;
 

@@ -1,5 +1,9 @@
 //! Real models through the real `bootstrap`: texts and strings, cut over processes, compared with the answer of an item alone.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failure here is a failed test"
+)]
 
 mod support;
 
@@ -64,7 +68,10 @@ fn sentence_embeddings_are_those_published_and_do_not_depend_on_the_batch() {
             );
         }
         let used = answer.report.processes.len();
-        assert!(used >= process_count.min(2) as usize && used <= process_count as usize, "the long text has one to itself");
+        assert!(
+            used >= process_count.min(2) as usize && used <= process_count as usize,
+            "the long text has one to itself"
+        );
         let report = &answer.report.processes;
         let (work, padded): (u64, u64) = (
             report.iter().map(|process| process.work_units).sum(),

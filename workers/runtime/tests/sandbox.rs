@@ -1,5 +1,9 @@
 //! A whole sandbox with the identity engine: the real `bootstrap` against a Runtime API.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failure here is a failed test"
+)]
 
 mod support;
 

@@ -7,7 +7,11 @@
 //! Rounds during which something else took more than a tenth of the machine are left out while enough others remain.
 //! Run: `cargo bench -p workers-runtime --bench processes -- [--json FILE] [--rounds N]`, with `PENSTOCK_TEST_MODELS` and
 //! `ORT_DYLIB_PATH` set as `cargo xtask test` sets them. Deliberately absent: CPU quotas (see the emulator's benchmarks).
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line report; a failure is a failed run")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a command-line report; a failure is a failed run"
+)]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -17,12 +21,20 @@ mod quiet;
 
 use std::collections::BTreeMap;
 
+/// Takes a number of rounds.
+type Measure = fn(usize) -> measures::Figure;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let value_of = |name: &str| arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
+    let value_of = |name: &str| {
+        arguments
+            .iter()
+            .position(|argument| argument == name)
+            .and_then(|at| arguments.get(at + 1))
+    };
     let rounds = value_of("--rounds").map_or(15, |rounds| rounds.parse().unwrap());
     let mut figures: BTreeMap<&str, f64> = BTreeMap::new();
-    let measures: [(&str, &str, fn(usize) -> measures::Figure); 6] = [
+    let measures: [(&str, &str, Measure); 6] = [
         ("speedup_2", "≥ 1.7", measures::speedup),
         ("fork_over_separate_2", "≥ 0.97", measures::fork_over_separate),
         ("pss_ratio_4", "≤ 1.5", measures::memory),
@@ -30,7 +42,10 @@ fn main() {
         ("engine_ratio", "≤ 1.05", measures::engine),
         ("identity_cpu_us", "≤ 200", measures::identity_cpu),
     ];
-    println!("{:<22} {:>8} {:>8}  {:<17} {:>13}  what was compared", "figure", "median", "aim", "quartiles", "rounds used");
+    println!(
+        "{:<22} {:>8} {:>8}  {:<17} {:>13}  what was compared",
+        "figure", "median", "aim", "quartiles", "rounds used"
+    );
     for (name, aim, measure) in measures {
         let figure = measure(rounds);
         println!(

@@ -263,12 +263,14 @@ impl<'a> Prepared<'a> {
             }
             values.resize(values.len() + longest - tokens.ids.len(), 0);
         }
-        let data = match port.datatype {
-            Datatype::Int32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            _ => values
+        // The load allows INT32 and INT64 only.
+        let data = if port.datatype == Datatype::Int32 {
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        } else {
+            values
                 .iter()
                 .flat_map(|&value| i64::from(value).to_le_bytes())
-                .collect(),
+                .collect()
         };
         EngineTensor {
             name: port.name.clone(),

@@ -6,6 +6,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     missing_docs,
     reason = "each user takes what it needs; a failure here is a failed test"
 )]
@@ -51,7 +52,10 @@ impl<'a> Start<'a> {
 
     pub fn sandbox(self) -> Sandbox {
         let api = RuntimeApi::start();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+        // Another build of the binary can be driven, for example an optimised one by an unoptimised benchmark.
+        let bootstrap =
+            std::env::var("PENSTOCK_BOOTSTRAP").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bootstrap").into());
+        let mut command = Command::new(bootstrap);
         command
             .env("AWS_LAMBDA_RUNTIME_API", api.address())
             .env("AWS_LAMBDA_FUNCTION_NAME", "worker")
