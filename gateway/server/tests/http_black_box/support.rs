@@ -14,7 +14,7 @@ use gateway_contract::{
 };
 use gateway_policy::Rejection;
 use gateway_server::http::{
-    HttpConfig, HttpState, HttpTelemetry, Readiness, RequestRecord, public_router, serve,
+    HttpConfig, HttpState, HttpTelemetry, PublicApplication, Readiness, RequestRecord, serve,
 };
 use gateway_server::inference::{
     Completed, FailedItem, InferError, Inference, OutputTensor, Receipt, Submission,
@@ -257,8 +257,9 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let (stop, router) = (shutdown.clone(), public_router(state.clone()));
-        let server = tokio::spawn(async move { serve(listener, router, &config, stop, telemetry).await });
+        let (stop, application) = (shutdown.clone(), PublicApplication::new(state.clone()));
+        let server =
+            tokio::spawn(async move { serve(listener, application, &config, stop, telemetry).await });
         Self {
             address,
             stand_in,

@@ -21,8 +21,8 @@ use super::{Application, HttpConfig, HttpTelemetry};
 
 /// Interval of HTTP/2 pings; a peer that does not answer within it is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How a connection begins that speaks HTTP/2 without asking first. No HTTP/1 method begins so.
-const HTTP2_PREFACE_START: &[u8] = b"PRI ";
+/// How a connection begins that speaks HTTP/2 without asking first. No HTTP/1 request begins so.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The two protocols, configured once.
 pub(super) struct Protocol {
@@ -96,15 +96,16 @@ pub(super) async fn run<A: Application>(
     }
 }
 
-/// Looks at the first bytes without taking them. `None`: closed before they came.
+/// Looks at the first bytes without taking them. `None`: closed before they came. Waits for the whole preface of HTTP/2, so that
+/// the time-out of this wait covers it: the handshake behind it has none.
 async fn begins_as_http2(stream: &TcpStream) -> Option<bool> {
-    let mut start = [0_u8; HTTP2_PREFACE_START.len()];
+    let mut start = [0_u8; HTTP2_PREFACE.len()];
     loop {
         let seen = match stream.peek(&mut start).await {
             Ok(0) | Err(_) => return None,
             Ok(seen) => seen,
         };
-        if start[..seen] != HTTP2_PREFACE_START[..seen] {
+        if start[..seen] != HTTP2_PREFACE[..seen] {
             return Some(false);
         }
         if seen == start.len() {

@@ -57,7 +57,6 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for RequestFuture<
         // After a panic the future is not polled again: this one is ready then.
         catch_unwind(AssertUnwindSafe(|| this.response.poll(cx))).unwrap_or_else(|_panic| {
             this.telemetry.handler_panicked();
-            tracing::error!("a request handler panicked; its request was answered 500");
             Poll::Ready(Ok(ApiError::new(Code::Internal, "internal error").into_response()))
         })
     }

@@ -8,11 +8,15 @@ mod fields;
 mod framing;
 mod json_data;
 mod json_output;
+mod parameters;
 mod request;
 mod response;
 mod tail;
 mod validate;
 mod watch;
+
+#[cfg(test)]
+mod codec_properties;
 
 use std::sync::Arc;
 

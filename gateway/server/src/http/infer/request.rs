@@ -10,9 +10,11 @@ use smallvec::SmallVec;
 use workers_protocol::Datatype;
 
 use super::context::{ParseContext, Place};
-pub(super) use super::fields::RequestParameters;
-use super::fields::{self, InputParametersSeed, OutputParametersSeed, ShapeSeed, Skip, Text, TextSeed};
+use super::fields::{self, ShapeSeed, Skip, Text, TextSeed};
 use super::json_data::DataSeed;
+use super::parameters::{
+    InputParametersSeed, OutputParametersSeed, RequestParameters, RequestParametersSeed,
+};
 use crate::http::HttpConfig;
 use crate::http::errors::{ApiError, Code};
 
@@ -103,7 +105,7 @@ impl<'de> Visitor<'de> for RequestSeed<'_> {
                 "parameters" => {
                     context.enter(Place::Top("parameters"));
                     fields::once(context, &parameters)?;
-                    parameters = Some(map.next_value_seed(fields::RequestParametersSeed(context))?);
+                    parameters = Some(map.next_value_seed(RequestParametersSeed(context))?);
                 }
                 "inputs" => {
                     context.enter(Place::Top("inputs"));

@@ -43,13 +43,12 @@ pub(super) fn check(
     if expected != actual {
         return Err(BadBytes::Length { expected, actual });
     }
-    match datatype {
-        Datatype::Bool => match data.iter().position(|&byte| byte > 1) {
-            Some(element) => Err(BadBytes::Bool { element }),
-            None => Ok(None),
-        },
-        _ => Ok(None),
+    if datatype == Datatype::Bool
+        && let Some(element) = data.iter().position(|&byte| byte > 1)
+    {
+        return Err(BadBytes::Bool { element });
     }
+    Ok(None)
 }
 
 fn byte_string_ends(data: &[u8], items: u32, elements_per_item: u64) -> Result<Box<[u32]>, BadBytes> {

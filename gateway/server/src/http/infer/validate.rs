@@ -289,10 +289,8 @@ fn fit_shape(
     let fits = |(&dim, &wanted): (&u64, &i64)| {
         u32::try_from(dim).is_ok() && u64::try_from(wanted).map_or(true, |wanted| wanted == dim)
     };
-    let (first, item) = match input.shape.split_first() {
-        Some((first, item)) if item.len() == spec.shape.len() && item.iter().zip(&spec.shape).all(fits) => {
-            (*first, item)
-        }
+    let first = match input.shape.split_first() {
+        Some((&first, item)) if item.len() == spec.shape.len() && item.iter().zip(&spec.shape).all(fits) => first,
         _ => {
             let wanted: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
             let wanted = [vec!["items".to_owned()], wanted].concat().join(", ");
@@ -304,7 +302,6 @@ fn fit_shape(
             return Err((Code::InvalidTensor, text));
         }
     };
-    let _ = item;
     if first == 0 {
         return Err((
             Code::InvalidTensor,
