@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Largest unpacked package, bytes.
 const MAXIMUM_UNPACKED_BYTES: u64 = 250 << 20;
 
-/// Code, unpacked.
+/// Code, unpacked. Its folder is removed with the last version and sandbox that use it.
 #[derive(Debug)]
 pub(crate) struct CodePackage {
     /// Folder that has `bootstrap`.
@@ -22,6 +22,15 @@ pub(crate) struct CodePackage {
     pub(crate) sha256: String,
     /// Size of the package, bytes.
     pub(crate) bytes: u64,
+}
+
+impl Drop for CodePackage {
+    fn drop(&mut self) {
+        if !self.folder.as_os_str().is_empty() {
+            // Links in the folder are removed, not what they point to.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
 }
 
 /// One immutable version, or one state of `$LATEST`.
@@ -160,12 +169,18 @@ pub(crate) enum PackageError {
 /// Unpacks a zip into a new folder below `parent`; names that would leave the folder make it invalid.
 ///
 /// # Errors
-/// [`PackageError`]; the folder is then incomplete and unused.
+/// [`PackageError`]; nothing is left behind.
 pub(crate) fn unpack(zip: &[u8], parent: &Path, label: &str) -> Result<CodePackage, PackageError> {
     let sha256 = base64_simd::STANDARD.encode_to_string(Sha256::digest(zip));
     let mut archive = zip::ZipArchive::new(Cursor::new(zip)).map_err(|_| PackageError::NotAZip)?;
     let folder = parent.join(label);
     fs::create_dir_all(&folder)?;
+    // From here on an error drops the package, and with it the folder.
+    let package = CodePackage {
+        folder: folder.clone(),
+        sha256,
+        bytes: zip.len() as u64,
+    };
     let mut unpacked = 0_u64;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|_| PackageError::NotAZip)?;
@@ -188,11 +203,7 @@ pub(crate) fn unpack(zip: &[u8], parent: &Path, label: &str) -> Result<CodePacka
         let mode = entry.unix_mode().unwrap_or(0o644);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o777))?;
     }
-    Ok(CodePackage {
-        folder,
-        sha256,
-        bytes: zip.len() as u64,
-    })
+    Ok(package)
 }
 
 /// A package used in place: a folder of links to the entries of `package_dir` and to `links`.
@@ -263,13 +274,16 @@ mod tests {
             "m"
         );
         assert_eq!(package.bytes, zip.len() as u64);
+        let folder = package.folder.clone();
+        drop(package);
+        assert!(!folder.exists(), "the folder goes with the package");
     }
 
     #[test]
     fn names_that_leave_the_folder_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(unpack(&zip_of(&[("../evil", "x", 0o644)]), dir.path(), "two").is_err());
-        assert!(!dir.path().join("evil").exists());
+        assert!(!dir.path().join("evil").exists() && !dir.path().join("two").exists());
         assert!(matches!(
             unpack(b"no zip", dir.path(), "three"),
             Err(PackageError::NotAZip)

@@ -54,8 +54,14 @@ impl MeterV1 {
                 let root = parent.join(&name);
                 (root.exists() || fs::create_dir(&root).is_ok()).then_some(root)
             });
-            let made = made.ok_or_else(|| refused(format!("no group can be made for `{controller}`")))?;
-            roots.insert(controller, made);
+            match made {
+                Some(root) => drop(roots.insert(controller, root)),
+                None if !REQUIRED.contains(&controller) => {}
+                None => {
+                    roots.values().for_each(|root| group::remove_tree(root));
+                    return Err(refused(format!("no group can be made for `{controller}`")));
+                }
+            }
         }
         group::write(&roots["cpu"].join("cpu.shares"), &CPU_SHARES.to_string())?;
         Ok(Self {

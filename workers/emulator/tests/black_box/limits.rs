@@ -136,3 +136,35 @@ fn the_bill_adds_up() {
         "{bill}"
     );
 }
+
+#[test]
+fn under_concurrency_every_answer_is_the_callers_own() {
+    let local = Local::start(
+        "[limits]\naccount_concurrency = 4\nrequests_per_second_per_concurrency = 0\n[metering]\ncpu_scale = 1.0",
+    );
+    let (answered, throttled) = (
+        std::sync::atomic::AtomicU64::new(0),
+        std::sync::atomic::AtomicU64::new(0),
+    );
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (local, answered, throttled) = (&local, &answered, &throttled);
+            scope.spawn(move || {
+                for index in 0..100 {
+                    let event = json!({ "thread": thread, "index": index });
+                    let got = local.invoke(event.clone());
+                    match got.status {
+                        200 => assert_eq!(got.json(), event),
+                        status => assert_eq!(status, 429, "{}", got.text),
+                    }
+                    let counter = if got.status == 200 { answered } else { throttled };
+                    counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let bill = local.bill();
+    assert_eq!(bill["invocations"], answered.into_inner());
+    assert_eq!(bill["throttles"], throttled.into_inner());
+    assert!(local.sandboxes().len() <= 4, "{}", local.sandboxes().len());
+}
