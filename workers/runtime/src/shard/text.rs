@@ -1,9 +1,11 @@
 //! Text into token ids.
 //!
 //! **Where it happens.** In the model processes, after the cut over processes. The alternative was the supervisor, which would
-//! cut by exact token counts; but it would tokenize on one core while the others wait, load the tokenizer a second time (about
-//! 10 MiB and 30 ms of CPU per start), and gain little: a text's bytes foretell its tokens well enough to balance by (see
-//! `LengthGuess` in `pool`). Inside a process the exact lengths decide about padding.
+//! cut by exact token counts; but it would tokenize on one core while the others wait, and load the tokenizer a second time (30 ms
+//! of CPU per start). Measured with MiniLM and 64 short texts (4,000 to 8,000 bytes): tokenizing takes about 6 ms beside 500 ms of
+//! engine time, and balancing by what bytes foretell (`pool::LengthGuess`) left the padded tokens of two processes within 2 % of
+//! each other and those of four within 7 % of their mean, most within 3 %. So either place would do; this one is parallel
+//! and costs no memory. Inside a process the exact lengths decide about padding.
 //! Deliberately absent: the tokenizer's own padding (runs are padded to their longest here) and its thread pool.
 
 use std::path::Path;
