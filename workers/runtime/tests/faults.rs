@@ -272,3 +272,33 @@ fn sandbox_ends_when_zygote_or_supervisor_dies() {
         );
     }
 }
+
+#[test]
+fn nothing_begins_after_the_budget() {
+    let (_folder, mut sandbox) = sandbox(3008);
+    let (slow, die) = (
+        workers_runtime::engine::FAULT_SLOW,
+        workers_runtime::engine::FAULT_DIE,
+    );
+    let header = RequestHeader {
+        budget_ms: Some(0),
+        ..sandbox.header(1)
+    };
+    let answer = run(
+        &mut sandbox,
+        &header,
+        3,
+        &[(1, slow), (2, die)],
+        Duration::from_secs(10),
+    );
+    assert_eq!(answer.errors.len(), 3);
+    assert!(
+        answer
+            .errors
+            .iter()
+            .all(|error| error.code == ItemErrorCode::DeadlineExceeded),
+        "{:?}",
+        answer.errors
+    );
+    assert_eq!(answer.report.process_restarts, 0, "no process saw them");
+}
