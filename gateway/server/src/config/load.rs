@@ -29,10 +29,6 @@ pub struct Source {
 impl Source {
     /// This file, with the variables of this process.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "configuration is the one place that reads the environment"
-    )]
     pub fn with_environment(path: Option<PathBuf>, overrides: Vec<(String, String)>) -> Self {
         let environment = std::env::vars().filter(|(name, _)| sets_a_key(name)).collect();
         Self {

@@ -236,17 +236,15 @@ impl BatchJob {
             },
             InvokeError::Unreachable { .. } => BatchOutcome::Refused { permanent: false },
         };
-        let metering = match error {
-            // The function has most likely run and is billed; only a server error says that it is not.
+        // It has most likely run and is billed, though nothing says for how long; after a server error it is not.
+        let has_run_unmetered = matches!(
+            error,
             InvokeError::Unknown {
-                cause: UnknownCause::Timeout | UnknownCause::ConnectionLost | UnknownCause::BadResponse,
-            } => Some(Metering::estimate(took)),
-            InvokeError::Refused {
-                cause: RefusedCause::ProtocolMismatch | RefusedCause::ModelMismatch,
-                ..
-            } => Some(Metering::estimate(took)),
-            other => other.metering().copied(),
-        };
+                cause: UnknownCause::Timeout | UnknownCause::ConnectionLost | UnknownCause::BadResponse
+            } | InvokeError::Refused { cause: RefusedCause::ProtocolMismatch | RefusedCause::ModelMismatch, .. }
+        );
+        let metering =
+            if has_run_unmetered { Some(Metering::estimate(took)) } else { error.metering().copied() };
         Judged {
             complaint: Some(error.to_string()),
             ..Judged::failed(outcome, error.label(), metering)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Clock ticks per second of `/proc/self/stat`: `USER_HZ`, 100 on every Linux that Rust supports.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Page size assumed for `/proc/self/stat`'s resident set, bytes; `VmRSS` is read instead where it is there.
+/// `/proc/self/status` says `kB` and means KiB.
 const KIB: u64 = 1024;
 
 /// Appends the metrics to a text exposition. What cannot be read is left out.
