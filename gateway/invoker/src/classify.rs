@@ -111,6 +111,10 @@ fn service_error(error: &SdkInvokeError, status: u16, bytes: usize) -> InvokeErr
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the SDK's enum grows, and its unknown variant may not be named"
+)]
 fn throttle_reason(reason: &SdkReason) -> ThrottleReason {
     match reason {
         SdkReason::ConcurrentInvocationLimitExceeded => ThrottleReason::Concurrency,

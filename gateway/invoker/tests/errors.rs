@@ -1,4 +1,5 @@
 //! Every way in which Lambda answers or does not, over a raw socket and the real SDK: what is sorted into what.
+#![expect(clippy::unwrap_used, reason = "a test's set-up may panic")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use gateway_contract::Mebibytes;
 use gateway_invoker::{
-    Credentials, Invocation, InvocationReply, InvokeError, InvokerConfig, LambdaInvoker, RefusedCause, ThrottleReason,
-    UnknownCause, WarmUp,
+    Credentials, Invocation, InvocationReply, InvokeError, InvokerConfig, LambdaInvoker, RefusedCause,
+    ThrottleReason, UnknownCause, WarmUp,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,7 +66,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     loop {
         if let Some(end) = data.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&data[..end]).to_ascii_lowercase();
-            let length = head.split_once("content-length:").and_then(|(_, rest)| rest.lines().next()?.trim().parse().ok());
+            let length = head
+                .split_once("content-length:")
+                .and_then(|(_, rest)| rest.lines().next()?.trim().parse().ok());
             if data.len() >= end + 4 + length.unwrap_or(0_usize) {
                 return Some(data);
             }
@@ -76,7 +79,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> Act {
-    Act::Answer(format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()))
+    Act::Answer(format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    ))
 }
 
 async fn invoker(address: SocketAddr) -> LambdaInvoker {
@@ -91,14 +97,22 @@ async fn invoker(address: SocketAddr) -> LambdaInvoker {
 }
 
 fn invocation() -> Invocation {
-    Invocation { function: "f".into(), qualifier: "mem-512".into(), payload: b"{}".to_vec() }
+    Invocation {
+        function: "f".into(),
+        qualifier: "mem-512".into(),
+        payload: b"{}".to_vec(),
+    }
 }
 
 /// One invocation against an endpoint that does `act`; checks that the SDK did not retry.
 async fn outcome(act: Act) -> Result<InvocationReply, InvokeError> {
     let endpoint = endpoint(act).await;
     let result = invoker(endpoint.address).await.oneshot(invocation()).await;
-    assert_eq!(endpoint.requests.load(Ordering::SeqCst), 1, "the SDK's own retries are off");
+    assert_eq!(
+        endpoint.requests.load(Ordering::SeqCst),
+        1,
+        "the SDK's own retries are off"
+    );
     result
 }
 
@@ -106,10 +120,19 @@ async fn outcome(act: Act) -> Result<InvocationReply, InvokeError> {
 async fn an_answer_carries_payload_version_and_what_is_billed() {
     let report = "REPORT RequestId: 1\tDuration: 3.1 ms\tBilled Duration: 4 ms\tMemory Size: 512 MB\tMax Memory Used: 40 MB\t";
     let tail = base64_simd::STANDARD.encode_to_string(report);
-    let reply = outcome(answer(200, &format!("x-amz-executed-version: 7\r\nx-amz-log-result: {tail}\r\n"), "{\"a\":1}")).await.unwrap();
+    let reply = outcome(answer(
+        200,
+        &format!("x-amz-executed-version: 7\r\nx-amz-log-result: {tail}\r\n"),
+        "{\"a\":1}",
+    ))
+    .await
+    .unwrap();
     assert_eq!(&reply.payload[..], b"{\"a\":1}");
     assert_eq!(reply.executed_version.as_deref(), Some("7"));
-    assert_eq!((reply.metering.billed, reply.metering.is_estimate), (Duration::from_millis(4), false));
+    assert_eq!(
+        (reply.metering.billed, reply.metering.is_estimate),
+        (Duration::from_millis(4), false)
+    );
     assert_eq!(reply.metering.max_memory_used, Some(Mebibytes(40)));
 }
 
@@ -122,9 +145,16 @@ async fn without_a_report_the_bill_is_a_flagged_estimate() {
 #[tokio::test]
 async fn the_request_names_function_alias_and_log_tail() {
     let endpoint = endpoint(answer(200, "", "{}")).await;
-    invoker(endpoint.address).await.oneshot(invocation()).await.unwrap();
+    invoker(endpoint.address)
+        .await
+        .oneshot(invocation())
+        .await
+        .unwrap();
     let sent = String::from_utf8_lossy(&endpoint.last.lock().unwrap()).to_ascii_lowercase();
-    assert!(sent.starts_with("post /2015-03-31/functions/f/invocations?qualifier=mem-512 "), "{sent}");
+    assert!(
+        sent.starts_with("post /2015-03-31/functions/f/invocations?qualifier=mem-512 "),
+        "{sent}"
+    );
     assert!(sent.contains("x-amz-log-type: tail"), "{sent}");
 }
 
@@ -132,8 +162,14 @@ async fn the_request_names_function_alias_and_log_tail() {
 async fn throttles_carry_reason_and_retry_after() {
     let cases = [
         ("ConcurrentInvocationLimitExceeded", ThrottleReason::Concurrency),
-        ("ReservedFunctionConcurrentInvocationLimitExceeded", ThrottleReason::ReservedConcurrency),
-        ("FunctionInvocationRateLimitExceeded", ThrottleReason::FunctionRate),
+        (
+            "ReservedFunctionConcurrentInvocationLimitExceeded",
+            ThrottleReason::ReservedConcurrency,
+        ),
+        (
+            "FunctionInvocationRateLimitExceeded",
+            ThrottleReason::FunctionRate,
+        ),
         ("CallerRateLimitExceeded", ThrottleReason::CallerRate),
         ("SomethingNewer", ThrottleReason::Other),
     ];
@@ -141,10 +177,22 @@ async fn throttles_carry_reason_and_retry_after() {
         let body = format!("{{\"Reason\":\"{name}\",\"message\":\"Rate Exceeded.\"}}");
         let headers = "x-amzn-errortype: TooManyRequestsException\r\nretry-after: 2\r\n";
         let error = outcome(answer(429, headers, &body)).await.unwrap_err();
-        assert_eq!(error, InvokeError::Throttled { reason, retry_after: Some(Duration::from_secs(2)) });
+        assert_eq!(
+            error,
+            InvokeError::Throttled {
+                reason,
+                retry_after: Some(Duration::from_secs(2))
+            }
+        );
     }
     let bare = outcome(answer(429, "", "{}")).await.unwrap_err();
-    assert_eq!(bare, InvokeError::Throttled { reason: ThrottleReason::Other, retry_after: None });
+    assert_eq!(
+        bare,
+        InvokeError::Throttled {
+            reason: ThrottleReason::Other,
+            retry_after: None
+        }
+    );
 }
 
 #[tokio::test]
@@ -155,35 +203,65 @@ async fn function_errors_are_sorted_by_their_type() {
     };
     for kind in ["Runtime.ExitError", "Sandbox.Timedout", "Anything"] {
         let error = function(kind).await.unwrap_err();
-        assert!(matches!(&error, InvokeError::Function { error_type, .. } if error_type == kind), "{error:?}");
+        assert!(
+            matches!(&error, InvokeError::Function { error_type, .. } if error_type == kind),
+            "{error:?}"
+        );
         assert!(error.metering().is_some(), "it is billed");
     }
     for kind in ["Function.ResponseSizeTooLarge", "ResponseTooLarge"] {
-        assert!(matches!(function(kind).await.unwrap_err(), InvokeError::ResponseTooLarge { .. }));
+        assert!(matches!(
+            function(kind).await.unwrap_err(),
+            InvokeError::ResponseTooLarge { .. }
+        ));
     }
-    for (kind, expected) in
-        [("ProtocolVersionMismatch", RefusedCause::ProtocolMismatch), ("ModelMismatch", RefusedCause::ModelMismatch)]
-    {
+    for (kind, expected) in [
+        ("ProtocolVersionMismatch", RefusedCause::ProtocolMismatch),
+        ("ModelMismatch", RefusedCause::ModelMismatch),
+    ] {
         let error = function(kind).await.unwrap_err();
-        assert!(matches!(error, InvokeError::Refused { cause, .. } if cause == expected && cause.is_permanent()));
+        assert!(
+            matches!(error, InvokeError::Refused { cause, .. } if cause == expected && cause.is_permanent())
+        );
     }
 }
 
 #[tokio::test]
 async fn requests_that_are_too_large_are_known_here_and_there() {
-    let there = outcome(answer(413, "x-amzn-errortype: RequestTooLargeException\r\n", "{}")).await.unwrap_err();
+    let there = outcome(answer(
+        413,
+        "x-amzn-errortype: RequestTooLargeException\r\n",
+        "{}",
+    ))
+    .await
+    .unwrap_err();
     assert_eq!(there, InvokeError::RequestTooLarge { bytes: 2 });
     let endpoint = endpoint(answer(200, "", "{}")).await;
     let payload = vec![b' '; LAMBDA_PAYLOAD_LIMIT_BYTES + 1];
-    let here = invoker(endpoint.address).await.oneshot(Invocation { payload, ..invocation() }).await.unwrap_err();
-    assert_eq!(here, InvokeError::RequestTooLarge { bytes: LAMBDA_PAYLOAD_LIMIT_BYTES + 1 });
+    let here = invoker(endpoint.address)
+        .await
+        .oneshot(Invocation {
+            payload,
+            ..invocation()
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        here,
+        InvokeError::RequestTooLarge {
+            bytes: LAMBDA_PAYLOAD_LIMIT_BYTES + 1
+        }
+    );
     assert_eq!(endpoint.requests.load(Ordering::SeqCst), 0, "nothing was sent");
 }
 
 #[tokio::test]
 async fn whatever_may_have_run_is_unknown() {
     let cases = [
-        (answer(500, "x-amzn-errortype: ServiceException\r\n", "{}"), UnknownCause::ServerError),
+        (
+            answer(500, "x-amzn-errortype: ServiceException\r\n", "{}"),
+            UnknownCause::ServerError,
+        ),
         (answer(502, "", "<html>"), UnknownCause::ServerError),
         (answer(503, "", ""), UnknownCause::ServerError),
         (answer(504, "", ""), UnknownCause::ServerError),
@@ -208,8 +286,16 @@ async fn refusals_name_their_cause() {
     ];
     for (status, code, cause, is_permanent) in cases {
         let headers = format!("x-amzn-errortype: {code}\r\n");
-        let error = outcome(answer(status, &headers, "{\"message\":\"why\"}")).await.unwrap_err();
-        assert_eq!(error, InvokeError::Refused { cause, message: "why".to_owned() });
+        let error = outcome(answer(status, &headers, "{\"message\":\"why\"}"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            InvokeError::Refused {
+                cause,
+                message: "why".to_owned()
+            }
+        );
         assert_eq!(cause.is_permanent(), is_permanent, "{code}");
     }
 }
@@ -221,16 +307,34 @@ async fn no_connection_means_not_executed() {
     drop(listener);
     let error = invoker(address).await.oneshot(invocation()).await.unwrap_err();
     assert!(matches!(error, InvokeError::Unreachable { .. }), "{error:?}");
-    let not_ready = outcome(answer(502, "x-amzn-errortype: ResourceNotReadyException\r\n", "{}")).await.unwrap_err();
-    assert!(matches!(not_ready, InvokeError::Unreachable { .. }), "{not_ready:?}");
+    let not_ready = outcome(answer(
+        502,
+        "x-amzn-errortype: ResourceNotReadyException\r\n",
+        "{}",
+    ))
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(not_ready, InvokeError::Unreachable { .. }),
+        "{not_ready:?}"
+    );
 }
 
 #[tokio::test]
 async fn warm_ups_are_batches_of_no_items_that_overlap() {
     let endpoint = endpoint(answer(200, "", "{}")).await;
     let invoker = invoker(endpoint.address).await;
-    let header = RequestHeader { model: "m".to_owned(), model_version: "1".to_owned(), process_count: 3, ..RequestHeader::default() };
-    let warm_up = WarmUp { function: "f".into(), qualifier: "mem-512".into(), header };
+    let header = RequestHeader {
+        model: "m".to_owned(),
+        model_version: "1".to_owned(),
+        process_count: 3,
+        ..RequestHeader::default()
+    };
+    let warm_up = WarmUp {
+        function: "f".into(),
+        qualifier: "mem-512".into(),
+        header,
+    };
     let results = warm_up.run(&invoker, 4).await;
     assert_eq!((results.len(), endpoint.requests.load(Ordering::SeqCst)), (4, 4));
     let sent = endpoint.last.lock().unwrap().clone();

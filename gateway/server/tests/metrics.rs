@@ -12,21 +12,21 @@ use gateway_server::telemetry::{Catalogue, HttpMetrics, ModelMetrics, record_eve
 
 /// Metrics that only a running gateway moves, and the tests that show it.
 const MOVED_ELSEWHERE: &[&str] = &[
-    "penstock_requests_in_flight",                          // faults: a_client_that_leaves…
-    "penstock_queue_items",                                 // driver: a_dropped_request_leaves_the_queue
-    "penstock_queue_bytes",                                 // the same
-    "penstock_queue_oldest_age_seconds",                    // the same
-    "penstock_queue_wait_seconds",                          // driver: every answer
-    "penstock_invocations_in_flight",                       // driver: a_panic_of_a_batch_task…
-    "penstock_invocations_throttled_total",                 // faults: a_429_storm…
-    "penstock_driver_restarts_total",                       // driver: a_panic_of_the_driver…
-    "penstock_batch_task_panics_total",                     // driver: a_panic_of_a_batch_task…
-    "penstock_config_reloads_total",                        // faults: a_reload_under_load…
-    "penstock_config_last_reload_successful",               // the same
+    "penstock_requests_in_flight",            // faults: a_client_that_leaves…
+    "penstock_queue_items",                   // driver: a_dropped_request_leaves_the_queue
+    "penstock_queue_bytes",                   // the same
+    "penstock_queue_oldest_age_seconds",      // the same
+    "penstock_queue_wait_seconds",            // driver: every answer
+    "penstock_invocations_in_flight",         // driver: a_panic_of_a_batch_task…
+    "penstock_invocations_throttled_total",   // faults: a_429_storm…
+    "penstock_driver_restarts_total",         // driver: a_panic_of_the_driver…
+    "penstock_batch_task_panics_total",       // driver: a_panic_of_a_batch_task…
+    "penstock_config_reloads_total",          // faults: a_reload_under_load…
+    "penstock_config_last_reload_successful", // the same
     "penstock_config_last_reload_success_timestamp_seconds", // the same
-    "penstock_config_info",                                 // the same
-    "penstock_build_info",                                  // set once at the start
-    "penstock_price_info",                                  // set at the start and by reloads
+    "penstock_config_info",                   // the same
+    "penstock_build_info",                    // set once at the start
+    "penstock_price_info",                    // set at the start and by reloads
 ];
 
 fn move_everything(catalogue: &Arc<Catalogue>) {
@@ -41,12 +41,21 @@ fn move_everything(catalogue: &Arc<Catalogue>) {
             reason: CloseReason::Full,
             oldest_wait: Duration::from_millis(5),
         },
-        Event::Retried { model: id, reason: RetryReason::Throttled },
-        Event::RetryDenied { model: id, reason: RetryReason::Unreachable },
+        Event::Retried {
+            model: id,
+            reason: RetryReason::Throttled,
+        },
+        Event::RetryDenied {
+            model: id,
+            reason: RetryReason::Unreachable,
+        },
         Event::Bisected { model: id, items: 3 },
         Event::DuplicateSuppressed,
         Event::CancelledInQueue { model: id },
-        Event::DeadlineExceeded { model: id, in_queue: true },
+        Event::DeadlineExceeded {
+            model: id,
+            in_queue: true,
+        },
         Event::WindowChanged { model: id, window: 7 },
     ] {
         record_event(catalogue, &event, |_| Some(&model));
@@ -91,9 +100,12 @@ fn move_everything(catalogue: &Arc<Catalogue>) {
 /// Samples by family: histograms count by their `_count`.
 fn moved(text: &str, name: &str) -> bool {
     text.lines().filter(|line| !line.starts_with('#')).any(|line| {
-        let Some((series, value)) = line.rsplit_once(' ') else { return false };
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            return false;
+        };
         let family = series.split('{').next().unwrap_or(series);
-        (family == name || family.strip_suffix("_count") == Some(name)) && value.parse::<f64>().is_ok_and(|value| value > 0.0)
+        (family == name || family.strip_suffix("_count") == Some(name))
+            && value.parse::<f64>().is_ok_and(|value| value > 0.0)
     })
 }
 
@@ -103,23 +115,41 @@ fn every_metric_is_moved_by_something() {
     move_everything(&catalogue);
     let text = catalogue.encode();
     for name in Catalogue::NAMES {
-        assert!(moved(&text, name) || MOVED_ELSEWHERE.contains(name), "`{name}` is never moved");
+        assert!(
+            moved(&text, name) || MOVED_ELSEWHERE.contains(name),
+            "`{name}` is never moved"
+        );
     }
     for name in MOVED_ELSEWHERE {
-        assert!(Catalogue::NAMES.contains(name), "`{name}` is not in the catalogue");
+        assert!(
+            Catalogue::NAMES.contains(name),
+            "`{name}` is not in the catalogue"
+        );
     }
 }
 
 #[test]
 fn names_carry_units_and_counters_end_in_total() {
     const UNITS: &[&str] = &[
-        "_seconds", "_bytes", "_items", "_usd", "_total", "_info", "_invocations", "_successful", "_in_flight", "_open",
+        "_seconds",
+        "_bytes",
+        "_items",
+        "_usd",
+        "_total",
+        "_info",
+        "_invocations",
+        "_successful",
+        "_in_flight",
+        "_open",
     ];
     let catalogue = Arc::new(Catalogue::new().unwrap());
     move_everything(&catalogue);
     for family in catalogue.registry.gather() {
         let name = family.name();
-        assert!(name.starts_with("penstock_") && UNITS.iter().any(|unit| name.ends_with(unit)), "`{name}` names no unit");
+        assert!(
+            name.starts_with("penstock_") && UNITS.iter().any(|unit| name.ends_with(unit)),
+            "`{name}` names no unit"
+        );
         let is_counter = family.get_field_type() == prometheus::proto::MetricType::COUNTER;
         assert_eq!(is_counter, name.ends_with("_total"), "`{name}`");
     }
@@ -139,8 +169,13 @@ fn the_text_is_the_exposition_format() {
             let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
             assert!(value.parse::<f64>().is_ok() || value == "+Inf", "{line}");
             let name = series.split('{').next().unwrap();
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
-            assert!(announced.contains(name) || family.is_some_and(|family| announced.contains(family)), "{line}");
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            assert!(
+                announced.contains(name) || family.is_some_and(|family| announced.contains(family)),
+                "{line}"
+            );
             assert!(!series.contains('{') || series.ends_with('}'), "{line}");
         }
     }

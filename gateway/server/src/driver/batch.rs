@@ -241,10 +241,16 @@ impl BatchJob {
             error,
             InvokeError::Unknown {
                 cause: UnknownCause::Timeout | UnknownCause::ConnectionLost | UnknownCause::BadResponse
-            } | InvokeError::Refused { cause: RefusedCause::ProtocolMismatch | RefusedCause::ModelMismatch, .. }
+            } | InvokeError::Refused {
+                cause: RefusedCause::ProtocolMismatch | RefusedCause::ModelMismatch,
+                ..
+            }
         );
-        let metering =
-            if has_run_unmetered { Some(Metering::estimate(took)) } else { error.metering().copied() };
+        let metering = if has_run_unmetered {
+            Some(Metering::estimate(took))
+        } else {
+            error.metering().copied()
+        };
         Judged {
             complaint: Some(error.to_string()),
             ..Judged::failed(outcome, error.label(), metering)

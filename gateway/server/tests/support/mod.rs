@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use workers_protocol::{Answer, Datatype, ItemError, Report, Request, TensorChunks};
 
 /// What the endpoint does with one invocation.
-pub enum Act {
+pub(crate) enum Act {
     /// An HTTP answer: status, headers, body.
     Http(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// As `Http`, after a while.
@@ -26,33 +26,38 @@ pub enum Act {
 }
 
 /// A scripted Lambda endpoint.
-pub struct FakeLambda {
-    pub address: SocketAddr,
-    pub calls: Arc<AtomicUsize>,
-    pub running: Arc<Mutex<Running>>,
+pub(crate) struct FakeLambda {
+    pub(crate) address: SocketAddr,
+    pub(crate) calls: Arc<AtomicUsize>,
 }
 
 /// Parallel invocations, now and at most.
 #[derive(Debug, Default)]
-pub struct Running {
-    pub now: usize,
-    pub most: usize,
+pub(crate) struct Running {
+    pub(crate) now: usize,
+    pub(crate) most: usize,
 }
 
 /// The `n`th invocation, from 0, and how many run with it.
-pub struct Call {
-    pub n: usize,
-    pub running: usize,
-    pub request: Request,
-    pub qualifier: String,
+pub(crate) struct Call {
+    pub(crate) n: usize,
+    pub(crate) running: usize,
+    pub(crate) request: Request,
+    pub(crate) qualifier: String,
 }
 
 impl FakeLambda {
-    pub async fn start(script: impl Fn(Call) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(Call) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (calls, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Running::default())));
-        let fake = Self { address, calls: calls.clone(), running: running.clone() };
+        let (calls, running) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(Mutex::new(Running::default())),
+        );
+        let fake = Self {
+            address,
+            calls: calls.clone(),
+        };
         let script = Arc::new(script);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -62,7 +67,7 @@ impl FakeLambda {
         fake
     }
 
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 }
@@ -82,9 +87,17 @@ async fn connection(
             running.now
         };
         let target = head.split(' ').nth(1).unwrap_or_default();
-        let qualifier = target.split_once("Qualifier=").map(|(_, name)| name.to_owned()).unwrap_or_default();
+        let qualifier = target
+            .split_once("Qualifier=")
+            .map(|(_, name)| name.to_owned())
+            .unwrap_or_default();
         let request = Request::decode(&body).expect("the gateway sends valid batches");
-        let mut act = script(Call { n, running: now, request, qualifier });
+        let mut act = script(Call {
+            n,
+            running: now,
+            request,
+            qualifier,
+        });
         while let Act::Later(after, next) = act {
             tokio::time::sleep(after).await;
             act = *next;
@@ -93,9 +106,12 @@ async fn connection(
         match act {
             Act::Http(status, headers, body) => {
                 let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
-                headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+                headers
+                    .iter()
+                    .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
                 head.push_str("\r\n");
-                if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err() {
+                if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err()
+                {
                     return;
                 }
             }
@@ -117,7 +133,8 @@ async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
             let head = String::from_utf8_lossy(&data[..end]).into_owned();
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().parse::<usize>().ok())?
             });
             let mut body = data[end + 4..].to_vec();
             let length = length.unwrap_or(0);
@@ -133,37 +150,57 @@ async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
 }
 
 /// A worker's answer that gives each input back; the ids in `errors` fail.
-pub fn echo(request: &Request, errors: &[ItemError]) -> Act {
+pub(crate) fn echo(request: &Request, errors: &[ItemError]) -> Act {
     let size = request.inputs[0].data.len() / request.ids.len().max(1);
-    let kept: Vec<usize> =
-        (0..request.ids.len()).filter(|&at| !errors.iter().any(|error| error.id == request.ids[at])).collect();
+    let kept: Vec<usize> = (0..request.ids.len())
+        .filter(|&at| !errors.iter().any(|error| error.id == request.ids[at]))
+        .collect();
     let ids: Vec<u64> = kept.iter().map(|&at| request.ids[at]).collect();
     let outputs = [TensorChunks {
         name: "y",
         datatype: Datatype::Fp32,
         item_shapes: request.inputs[0].item_shapes.clone(),
-        chunks: kept.iter().map(|&at| &request.inputs[0].data[at * size..(at + 1) * size]).collect(),
+        chunks: kept
+            .iter()
+            .map(|&at| &request.inputs[0].data[at * size..(at + 1) * size])
+            .collect(),
     }];
     let payload = Answer::encode(request.header.batch, &ids, &outputs, errors, &Report::default());
     let report = "REPORT RequestId: r\tDuration: 1.2 ms\tBilled Duration: 10 ms\tMemory Size: 1024 MB\tMax Memory Used: 50 MB\t";
     let tail = base64_simd::STANDARD.encode_to_string(report);
-    Act::Http(200, vec![("x-amz-executed-version", "1".to_owned()), ("x-amz-log-result", tail)], payload)
+    Act::Http(
+        200,
+        vec![
+            ("x-amz-executed-version", "1".to_owned()),
+            ("x-amz-log-result", tail),
+        ],
+        payload,
+    )
 }
 
 /// A function error with this `errorType`.
-pub fn function_error(error_type: &str) -> Act {
+pub(crate) fn function_error(error_type: &str) -> Act {
     let body = json!({ "errorType": error_type, "errorMessage": "scripted" });
-    Act::Http(200, vec![("x-amz-function-error", "Unhandled".to_owned())], body.to_string().into_bytes())
+    Act::Http(
+        200,
+        vec![("x-amz-function-error", "Unhandled".to_owned())],
+        body.to_string().into_bytes(),
+    )
 }
 
 /// An error of Lambda itself.
-pub fn service_error(status: u16, code: &str, body: &Value) -> Act {
-    Act::Http(status, vec![("x-amzn-errortype", code.to_owned())], body.to_string().into_bytes())
+pub(crate) fn service_error(status: u16, code: &str, body: &Value) -> Act {
+    Act::Http(
+        status,
+        vec![("x-amzn-errortype", code.to_owned())],
+        body.to_string().into_bytes(),
+    )
 }
 
 /// 429 with a reason and `Retry-After`.
-pub fn throttle(retry_after_seconds: &str) -> Act {
-    let body = json!({ "Reason": "ConcurrentInvocationLimitExceeded", "Type": "User", "message": "Rate Exceeded." });
+pub(crate) fn throttle(retry_after_seconds: &str) -> Act {
+    let body =
+        json!({ "Reason": "ConcurrentInvocationLimitExceeded", "Type": "User", "message": "Rate Exceeded." });
     let headers = vec![
         ("x-amzn-errortype", "TooManyRequestsException".to_owned()),
         ("retry-after", retry_after_seconds.to_owned()),
@@ -172,24 +209,31 @@ pub fn throttle(retry_after_seconds: &str) -> Act {
 }
 
 /// A gateway whose file stays on the disk, to be changed.
-pub struct World {
-    pub gateway: Gateway,
-    pub folder: tempfile::TempDir,
-    pub lambda: FakeLambda,
+pub(crate) struct World {
+    pub(crate) gateway: Gateway,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) lambda: FakeLambda,
 }
 
 /// Starts a gateway in front of a scripted endpoint. `plan` holds lines of `[models.echo.plan]`.
-pub async fn world(plan: &str, script: impl Fn(Call) -> Act + Send + Sync + 'static) -> World {
+pub(crate) async fn world(plan: &str, script: impl Fn(Call) -> Act + Send + Sync + 'static) -> World {
     let lambda = FakeLambda::start(script).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.toml"), MANIFEST).unwrap();
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config(lambda.address, plan)).unwrap();
-    let source = Source { path: Some(path), ..Source::default() };
+    let source = Source {
+        path: Some(path),
+        ..Source::default()
+    };
     let loaded = load(&source).expect("a valid configuration");
     let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
     let gateway = Gateway::start(loaded, source, invoker).await.unwrap();
-    World { gateway, folder, lambda }
+    World {
+        gateway,
+        folder,
+        lambda,
+    }
 }
 
 const MANIFEST: &str = r#"
@@ -200,7 +244,7 @@ inputs = [{ name = "x", datatype = "FP32", shape = [-1] }]
 outputs = [{ name = "y", datatype = "FP32", shape = [-1] }]
 "#;
 
-pub fn config(lambda: SocketAddr, plan: &str) -> String {
+pub(crate) fn config(lambda: SocketAddr, plan: &str) -> String {
     format!(
         "[listen]\npublic_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n\
          [aws]\nendpoint_url = \"http://{lambda}\"\ncredentials = \"static-test\"\ninvoke_timeout_ms = 5000\n\
@@ -211,12 +255,16 @@ pub fn config(lambda: SocketAddr, plan: &str) -> String {
 
 impl World {
     /// Sends one item; gives status and body.
-    pub fn send(&self, value: f32) -> impl Future<Output = (u16, Value)> + Send + use<> {
+    pub(crate) fn send(&self, value: f32) -> impl Future<Output = (u16, Value)> + Send + use<> {
         self.send_items(&[value], &json!({}))
     }
 
     /// Sends items of one element each, with request parameters.
-    pub fn send_items(&self, values: &[f32], parameters: &Value) -> impl Future<Output = (u16, Value)> + Send + use<> {
+    pub(crate) fn send_items(
+        &self,
+        values: &[f32],
+        parameters: &Value,
+    ) -> impl Future<Output = (u16, Value)> + Send + use<> {
         let body = json!({
             "parameters": parameters,
             "inputs": [{ "name": "x", "datatype": "FP32", "shape": [values.len(), 1], "data": values }]
@@ -226,24 +274,28 @@ impl World {
     }
 
     /// The value of a metric line, by its full name with labels; 0 if it is not there.
-    pub async fn metric(&self, name: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (_, text) = raw_request(self.gateway.admin_address(), "GET", "/metrics", "").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         line.unwrap_or(0.0)
     }
 }
 
 /// The only output value of an answer.
-pub fn value(body: &Value) -> f64 {
-    body["outputs"][0]["data"][0].as_f64().unwrap_or_else(|| panic!("no output in {body}"))
+pub(crate) fn value(body: &Value) -> f64 {
+    body["outputs"][0]["data"][0]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no output in {body}"))
 }
 
-pub async fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Value) {
     let (status, text) = raw_request(address, method, path, body).await;
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-pub async fn raw_request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) async fn raw_request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("the gateway listens");
     let message = format!(
         "{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -254,6 +306,10 @@ pub async fn raw_request(address: SocketAddr, method: &str, path: &str, body: &s
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
     (status, body.to_owned())
 }
