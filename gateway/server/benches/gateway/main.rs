@@ -5,7 +5,13 @@
 //! own (this program again, see [`servers`]), so that its CPU time can be read; rounds alternate between the servers and the
 //! medians over rounds are reported. The load generator ([`load`]) is the same for all, and can be run against any URL:
 //! `--load HOST:PORT --model M --input NAME --connections C --seconds S [--rate R]`.
-#![allow(clippy::print_stdout, clippy::print_stderr, missing_docs, unreachable_pub, reason = "a measurement, not a library")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs,
+    unreachable_pub,
+    reason = "a measurement, not a library"
+)]
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
 mod args;
@@ -25,7 +31,10 @@ fn main() {
     match &args.mode {
         Mode::Serve(kind) => servers::run(*kind, args.threads),
         Mode::Load(target) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let target = target.clone();
             let seconds = std::time::Duration::from_secs_f64(args.seconds);
             let summary = runtime.block_on(load::run(&target, args.connections, args.rate, seconds));

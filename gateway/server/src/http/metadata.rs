@@ -138,7 +138,11 @@ pub(super) async fn model_config<I: Inference>(
 /// Tensors as a model configuration names them: without the items.
 fn config_tensors(specs: &[TensorSpec]) -> Vec<Value> {
     let data_type = |datatype: Datatype| {
-        let name = if datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
+        let name = if datatype == Datatype::Bytes {
+            "STRING"
+        } else {
+            datatype.name()
+        };
         format!("TYPE_{name}")
     };
     specs

@@ -37,7 +37,12 @@ fn tensor(datatype: Datatype, elements: usize, noise: &[u8]) -> Vec<u8> {
                 let value = f64::from_le_bytes(next(8).try_into().unwrap());
                 data.extend_from_slice(&if value.is_finite() { value } else { 0.1 }.to_le_bytes());
             }
-            other => data.extend_from_slice(&next(other.element_bytes().unwrap())),
+            Datatype::Uint8 | Datatype::Int8 => data.extend_from_slice(&next(1)),
+            Datatype::Uint16 | Datatype::Int16 | Datatype::Fp16 | Datatype::Bf16 => {
+                data.extend_from_slice(&next(2));
+            }
+            Datatype::Uint32 | Datatype::Int32 => data.extend_from_slice(&next(4)),
+            Datatype::Uint64 | Datatype::Int64 => data.extend_from_slice(&next(8)),
         }
     }
     data

@@ -290,7 +290,9 @@ fn fit_shape(
         u32::try_from(dim).is_ok() && u64::try_from(wanted).map_or(true, |wanted| wanted == dim)
     };
     let first = match input.shape.split_first() {
-        Some((&first, item)) if item.len() == spec.shape.len() && item.iter().zip(&spec.shape).all(fits) => first,
+        Some((&first, item)) if item.len() == spec.shape.len() && item.iter().zip(&spec.shape).all(fits) => {
+            first
+        }
         _ => {
             let wanted: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
             let wanted = [vec!["items".to_owned()], wanted].concat().join(", ");
