@@ -14,24 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway-contract", &[]),
     ("gateway-policy", &["gateway-contract"]),
     ("gateway-invoker", &["gateway-contract", "workers-protocol"]),
-    (
-        "gateway-server",
-        &[
-            "gateway-contract",
-            "gateway-policy",
-            "gateway-invoker",
-            "workers-protocol",
-        ],
-    ),
+    ("gateway-server", &["gateway-contract", "gateway-policy", "gateway-invoker", "workers-protocol"]),
     (
         "gateway-cli",
-        &[
-            "gateway-contract",
-            "gateway-policy",
-            "gateway-invoker",
-            "gateway-server",
-            "workers-emulator",
-        ],
+        &["gateway-contract", "gateway-policy", "gateway-invoker", "gateway-server", "workers-emulator"],
     ),
     ("workers-protocol", &[]),
     ("workers-runtime", &["workers-protocol"]),
@@ -81,11 +67,7 @@ pub(crate) fn check(workspace: &Path) -> Result<()> {
         .current_dir(workspace)
         .output()
         .context("cannot run `cargo metadata`")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata's output")?;
     let wrong = violations(&metadata.packages);
     if !wrong.is_empty() {
@@ -95,10 +77,8 @@ pub(crate) fn check(workspace: &Path) -> Result<()> {
 }
 
 fn violations(packages: &[Package]) -> Vec<String> {
-    let allowed: BTreeMap<&str, BTreeSet<&str>> = ALLOWED
-        .iter()
-        .map(|(name, targets)| (*name, targets.iter().copied().collect()))
-        .collect();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        ALLOWED.iter().map(|(name, targets)| (*name, targets.iter().copied().collect())).collect();
     let members: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut wrong = Vec::new();
     for package in packages {
@@ -108,10 +88,8 @@ fn violations(packages: &[Package]) -> Vec<String> {
             continue;
         };
         // Tests may reach further: only what ships is bound by the arrows.
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.kind.as_deref() != Some("dev"))
+        for dependency in
+            package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"))
         {
             let target = dependency.name.as_str();
             if members.contains(target) && !targets.contains(target) {
@@ -132,25 +110,16 @@ mod tests {
     fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Package {
         let dependencies = dependencies
             .iter()
-            .map(|(name, kind)| Dependency {
-                name: (*name).to_owned(),
-                kind: kind.map(str::to_owned),
-            })
+            .map(|(name, kind)| Dependency { name: (*name).to_owned(), kind: kind.map(str::to_owned) })
             .collect();
-        Package {
-            name: name.to_owned(),
-            dependencies,
-        }
+        Package { name: name.to_owned(), dependencies }
     }
 
     #[test]
     fn an_arrow_against_the_table_is_named() {
         let packages = [
             package("gateway-policy", &[("gateway-server", None), ("tokio", None)]),
-            package(
-                "gateway-server",
-                &[("gateway-policy", None), ("workers-emulator", Some("dev"))],
-            ),
+            package("gateway-server", &[("gateway-policy", None), ("workers-emulator", Some("dev"))]),
             package("workers-emulator", &[]),
             package("newcomer", &[]),
         ];

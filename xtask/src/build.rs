@@ -21,29 +21,15 @@ pub(crate) struct Binaries {
 /// When the build fails.
 pub(crate) fn binaries(workspace: &Path) -> Result<Binaries> {
     if let Some(folder) = std::env::var_os("PENSTOCK_BINARIES").map(PathBuf::from) {
-        return Ok(Binaries {
-            penstock: folder.join("penstock"),
-            bootstrap: folder.join("bootstrap"),
-        });
+        return Ok(Binaries { penstock: folder.join("penstock"), bootstrap: folder.join("bootstrap") });
     }
     eprintln!("build: penstock and bootstrap, release (the first time takes some minutes)");
     cargo(
         workspace,
-        &[
-            "build",
-            "--release",
-            "--package",
-            "gateway-cli",
-            "--package",
-            "workers-runtime",
-            "--bins",
-        ],
+        &["build", "--release", "--package", "gateway-cli", "--package", "workers-runtime", "--bins"],
     )?;
     let folder = target_folder(workspace).join("release");
-    Ok(Binaries {
-        penstock: folder.join("penstock"),
-        bootstrap: folder.join("bootstrap"),
-    })
+    Ok(Binaries { penstock: folder.join("penstock"), bootstrap: folder.join("bootstrap") })
 }
 
 /// Builds the release binaries of a package and gives the path of one.
@@ -68,9 +54,7 @@ pub(crate) fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {
 /// # Errors
 /// When it cannot be started or ends with an error; the message holds the command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }

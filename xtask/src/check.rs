@@ -20,14 +20,6 @@ pub(crate) fn run(workspace: &Path) -> Result<()> {
     eprintln!("check: lints");
     build::cargo(
         workspace,
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "--deny",
-            "warnings",
-        ],
+        &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
     )
 }

@@ -91,11 +91,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     let python = setup.venv()?;
     let folder = setup.models(&[MODEL])?.remove(0);
     let binaries = build::binaries(setup.workspace())?;
-    let ports = if arguments.free_ports {
-        Ports::free()?
-    } else {
-        Ports::DEFAULT
-    };
+    let ports = if arguments.free_ports { Ports::free()? } else { Ports::DEFAULT };
     let spec = StackSpec {
         name: "demo",
         ports,
@@ -116,10 +112,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     };
     let mut unbatched = Vec::new();
     for memory_mib in UNBATCHED_MEMORY_MIB {
-        eprintln!(
-            "demo: {} requests unbatched at {memory_mib} MiB",
-            arguments.requests / BASELINE_SHARE
-        );
+        eprintln!("demo: {} requests unbatched at {memory_mib} MiB", arguments.requests / BASELINE_SHARE);
         let name = unbatched_name(memory_mib);
         unbatched.push(client.measure(
             &stack,
@@ -132,10 +125,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     eprintln!("demo: {} requests batched", arguments.requests);
     let batched = client.measure(&stack, MODEL, 1769, arguments.requests, arguments.rate)?;
 
-    let best = unbatched
-        .iter()
-        .map(|figures| figures.usd_per_million_requests)
-        .fold(f64::INFINITY, f64::min);
+    let best = unbatched.iter().map(|figures| figures.usd_per_million_requests).fold(f64::INFINITY, f64::min);
     let report = Report {
         saving: 1.0 - batched.usd_per_million_requests / best,
         batched,
@@ -149,10 +139,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     if arguments.once {
         return stack.stop();
     }
-    println!(
-        "\nServing on. Ask it yourself (Ctrl-C ends):\n\n{}\n",
-        curl(ports)
-    );
+    println!("\nServing on. Ask it yourself (Ctrl-C ends):\n\n{}\n", curl(ports));
     println!(
         "Metrics: http://127.0.0.1:{}/metrics   logs and configuration: {}",
         ports.admin,
@@ -203,10 +190,7 @@ impl Client<'_> {
         let client = self.send(stack, model, requests, rate)?;
         let after = stack.metrics()?;
         let grown = |name: &str| after.sum(name, &[("model", model)]) - before.sum(name, &[("model", model)]);
-        let (items, batches) = (
-            grown("penstock_batch_items_sum"),
-            grown("penstock_batch_items_count"),
-        );
+        let (items, batches) = (grown("penstock_batch_items_sum"), grown("penstock_batch_items_count"));
         Ok(Figures {
             serving: model.to_owned(),
             memory_mib,
@@ -232,10 +216,7 @@ impl Client<'_> {
         ]);
         command.arg("--eval").arg(self.folder.join("eval.jsonl"));
         command.args(["--requests", &requests.to_string(), "--rate", &rate.to_string()]);
-        let output = command
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot start the client")?;
+        let output = command.stderr(Stdio::inherit()).output().context("cannot start the client")?;
         ensure!(output.status.success(), "the client ended with {}", output.status);
         let client: ClientReport = serde_json::from_slice(&output.stdout).context("the client's report")?;
         ensure!(
@@ -275,10 +256,7 @@ fn show(report: &Report) {
             format!("{:.3}", figures.accuracy),
         ]
     };
-    let rows: Vec<Vec<String>> = std::iter::once(&report.batched)
-        .chain(&report.unbatched)
-        .map(row)
-        .collect();
+    let rows: Vec<Vec<String>> = std::iter::once(&report.batched).chain(&report.unbatched).map(row).collect();
     println!("\n{}", table::format(&headings, &rows));
     println!(
         "Batched costs {:.0} % less than unbatched at its cheapest memory. Lambda's bill by list prices, as the local Lambda meters it, warm \

@@ -40,17 +40,8 @@ fn tritonclient(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()>
     };
     let stack = Stack::start(setup, binaries, &spec)?;
     let mut client = Command::new(python);
-    client.arg(
-        setup
-            .workspace()
-            .join("gateway/server/tests/clients/tritonclient_http.py"),
-    );
-    client.args([
-        "--url",
-        &format!("127.0.0.1:{}", stack.ports.public),
-        "--text-model",
-        "imdb-sentiment",
-    ]);
+    client.arg(setup.workspace().join("gateway/server/tests/clients/tritonclient_http.py"));
+    client.args(["--url", &format!("127.0.0.1:{}", stack.ports.public), "--text-model", "imdb-sentiment"]);
     build::run(&mut client)?;
     stack.stop()
 }
@@ -59,15 +50,8 @@ fn conformance(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> 
     let probe = build::built(setup.workspace(), "workers-emulator", "lambda-probe")?;
     let emulator = Emulator::start(setup, binaries)?;
     let mut suite = Command::new(python);
-    suite.arg(
-        setup
-            .workspace()
-            .join("workers/emulator/conformance/conformance.py"),
-    );
-    suite
-        .args(["--endpoint", &emulator.endpoint])
-        .arg("--bootstrap")
-        .arg(probe);
+    suite.arg(setup.workspace().join("workers/emulator/conformance/conformance.py"));
+    suite.args(["--endpoint", &emulator.endpoint]).arg("--bootstrap").arg(probe);
     suite.arg("--aws").arg(python.with_file_name("aws"));
     build::run(&mut suite)
 }

@@ -41,10 +41,8 @@ pub(crate) struct Outcome {
 
 /// Builds a POST request with these headers.
 pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut request = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -55,19 +53,11 @@ pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8>
 /// An Open Inference Protocol request with one binary FP32 `[1, 16]` input `x`.
 pub(crate) fn oip_fp32_16(model: &str) -> Vec<u8> {
     let head = r#"{"inputs":[{"name":"x","shape":[1,16],"datatype":"FP32","parameters":{"binary_data_size":64}}],"parameters":{"binary_data_output":true}}"#;
-    let values: Vec<u8> = (0_u8..16)
-        .flat_map(|value| f32::from(value).to_le_bytes())
-        .collect();
+    let values: Vec<u8> = (0_u8..16).flat_map(|value| f32::from(value).to_le_bytes()).collect();
     let length = head.len().to_string();
-    let headers = [
-        ("Content-Type", "application/octet-stream"),
-        ("Inference-Header-Content-Length", length.as_str()),
-    ];
-    post(
-        &format!("/v2/models/{model}/infer"),
-        &headers,
-        &[head.as_bytes(), &values].concat(),
-    )
+    let headers =
+        [("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", length.as_str())];
+    post(&format!("/v2/models/{model}/infer"), &headers, &[head.as_bytes(), &values].concat())
 }
 
 impl Load {
@@ -81,18 +71,11 @@ impl Load {
         let next = AtomicU64::new(0);
         let begin = Instant::now();
         let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.connections)
-                .map(|_| scope.spawn(|| self.connection(&next)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_default())
-                .collect()
+            let threads: Vec<_> =
+                (0..self.connections).map(|_| scope.spawn(|| self.connection(&next))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
         });
-        let mut total = Outcome {
-            wall: begin.elapsed(),
-            ..Outcome::default()
-        };
+        let mut total = Outcome { wall: begin.elapsed(), ..Outcome::default() };
         for outcome in outcomes {
             total.answered += outcome.answered;
             total.refused += outcome.refused;
@@ -145,11 +128,7 @@ impl Load {
 fn read_answer(reader: &mut impl BufRead) -> Result<u16> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .context("no status line")?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status line")?;
     let mut length = 0;
     loop {
         line.clear();

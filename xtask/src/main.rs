@@ -2,10 +2,7 @@
 //!
 //! Deliberately absent: anything that a deployed Penstock needs.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    reason = "a command-line tool: its tables are its output"
-)]
+#![expect(clippy::print_stdout, reason = "a command-line tool: its tables are its output")]
 
 mod arrows;
 mod bench;

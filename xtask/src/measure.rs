@@ -18,13 +18,7 @@ impl Metrics {
             let (series, value) = line.rsplit_once(' ')?;
             Some((series.to_owned(), value.parse().ok()?))
         };
-        Self {
-            samples: text
-                .lines()
-                .filter(|line| !line.starts_with('#'))
-                .filter_map(sample)
-                .collect(),
-        }
+        Self { samples: text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect() }
     }
 
     /// Sum over all series of the metric that carry every given `label="value"`.
@@ -32,15 +26,9 @@ impl Metrics {
         let fits = |series: &str| {
             let (metric, rest) = series.split_once('{').unwrap_or((series, ""));
             metric == name
-                && labels
-                    .iter()
-                    .all(|(label, value)| rest.contains(&format!("{label}=\"{value}\"")))
+                && labels.iter().all(|(label, value)| rest.contains(&format!("{label}=\"{value}\"")))
         };
-        self.samples
-            .iter()
-            .filter(|(series, _)| fits(series))
-            .map(|(_, value)| value)
-            .sum()
+        self.samples.iter().filter(|(series, _)| fits(series)).map(|(_, value)| value).sum()
     }
 }
 
@@ -52,13 +40,7 @@ pub(crate) fn memory_and_descriptors(pid: u32) -> Result<(u64, usize)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("process is gone")?;
     let kib = status
         .lines()
-        .find_map(|line| {
-            line.strip_prefix("VmRSS:")?
-                .split_whitespace()
-                .next()?
-                .parse::<u64>()
-                .ok()
-        })
+        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok())
         .context("no VmRSS")?;
     Ok((kib * 1024, fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
 }
@@ -74,10 +56,7 @@ pub(crate) fn tree_cpu_seconds(roots: &[u32]) -> Result<f64> {
             continue;
         };
         // A process may end between the listing and the look.
-        if let Some(parent) = stat_fields(pid)
-            .ok()
-            .and_then(|fields| fields.get(1)?.parse().ok())
-        {
+        if let Some(parent) = stat_fields(pid).ok().and_then(|fields| fields.get(1)?.parse().ok()) {
             children.entry(parent).or_default().push(pid);
         }
     }
@@ -96,10 +75,7 @@ pub(crate) fn tree_cpu_seconds(roots: &[u32]) -> Result<f64> {
 /// Median; NaN of nothing.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
-    match (
-        values.get(values.len().saturating_sub(1) / 2),
-        values.get(values.len() / 2),
-    ) {
+    match (values.get(values.len().saturating_sub(1) / 2), values.get(values.len() / 2)) {
         (Some(low), Some(high)) => (low + high) / 2.0,
         _ => f64::NAN,
     }
@@ -111,12 +87,8 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
 /// When the process is gone.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let fields = stat_fields(pid)?;
-    let ticks = |index: usize| {
-        fields
-            .get(index)
-            .and_then(|field| field.parse::<f64>().ok())
-            .context("stat field")
-    };
+    let ticks =
+        |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("stat field");
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
     Ok((ticks(11)? + ticks(12)? + ticks(13)? + ticks(14)?) / per_second as f64)
 }

@@ -21,15 +21,8 @@ pub(crate) fn check(workspace: &Path) -> Result<()> {
     }
     let named = test_names(&text);
     ensure!(!named.is_empty(), "SPECIFICATION.md names no test");
-    let unknown: Vec<&str> = named
-        .into_iter()
-        .filter(|name| !functions.contains(*name))
-        .collect();
-    ensure!(
-        unknown.is_empty(),
-        "SPECIFICATION.md names tests that do not exist: {}",
-        unknown.join(", ")
-    );
+    let unknown: Vec<&str> = named.into_iter().filter(|name| !functions.contains(*name)).collect();
+    ensure!(unknown.is_empty(), "SPECIFICATION.md names tests that do not exist: {}", unknown.join(", "));
     Ok(())
 }
 
@@ -41,9 +34,7 @@ fn test_names(text: &str) -> BTreeSet<&str> {
     quoted
         .filter(|name| {
             name.contains('_')
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         })
         .collect()
 }
@@ -69,9 +60,6 @@ mod tests {
     #[test]
     fn only_names_in_the_last_column_count() {
         let text = "| A1 | set `max_items` | `a_test`, `b_test` and `docs/x_y.md` |\nprose with `no_test`\n";
-        assert_eq!(
-            super::test_names(text).into_iter().collect::<Vec<_>>(),
-            ["a_test", "b_test"]
-        );
+        assert_eq!(super::test_names(text).into_iter().collect::<Vec<_>>(), ["a_test", "b_test"]);
     }
 }

@@ -29,11 +29,7 @@ pub(crate) struct Ports {
 
 impl Ports {
     /// The documented defaults.
-    pub(crate) const DEFAULT: Self = Self {
-        public: 8080,
-        admin: 8081,
-        emulator: 9001,
-    };
+    pub(crate) const DEFAULT: Self = Self { public: 8080, admin: 8081, emulator: 9001 };
 
     /// Three that are free now.
     pub(crate) fn free() -> Result<Self> {
@@ -43,11 +39,7 @@ impl Ports {
             TcpListener::bind("127.0.0.1:0")?,
         ];
         let port = |index: usize| -> Result<u16> { Ok(listeners[index].local_addr()?.port()) };
-        Ok(Self {
-            public: port(0)?,
-            admin: port(1)?,
-            emulator: port(2)?,
-        })
+        Ok(Self { public: port(0)?, admin: port(1)?, emulator: port(2)? })
     }
 }
 
@@ -114,18 +106,9 @@ impl Stack {
             &emulator_config,
             &folder.join("emulator.log"),
         )?;
-        let gateway = spawn(
-            &binaries.penstock,
-            &["serve", "--config"],
-            &gateway_config,
-            &folder.join("gateway.log"),
-        )?;
-        let mut stack = Self {
-            gateway,
-            emulator,
-            ports: spec.ports,
-            folder,
-        };
+        let gateway =
+            spawn(&binaries.penstock, &["serve", "--config"], &gateway_config, &folder.join("gateway.log"))?;
+        let mut stack = Self { gateway, emulator, ports: spec.ports, folder };
         stack.wait_ready()?;
         Ok(stack)
     }
@@ -147,10 +130,7 @@ impl Stack {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        bail!(
-            "the gateway was not ready within a minute; logs in {}",
-            self.folder.display()
-        )
+        bail!("the gateway was not ready within a minute; logs in {}", self.folder.display())
     }
 
     /// Reads the gateway's metrics.
@@ -158,10 +138,7 @@ impl Stack {
     /// # Errors
     /// When they cannot be read.
     pub(crate) fn metrics(&self) -> Result<crate::measure::Metrics> {
-        Ok(crate::measure::Metrics::parse(&get(&format!(
-            "http://127.0.0.1:{}/metrics",
-            self.ports.admin
-        ))?))
+        Ok(crate::measure::Metrics::parse(&get(&format!("http://127.0.0.1:{}/metrics", self.ports.admin))?))
     }
 
     /// Process ids of gateway and emulator.
@@ -188,10 +165,7 @@ impl Stack {
         let status = end(&mut self.gateway, Duration::from_secs(30))?;
         end(&mut self.emulator, Duration::from_secs(10))?;
         if !status.success() {
-            bail!(
-                "the gateway ended with {status}; its log: {}",
-                self.folder.join("gateway.log").display()
-            );
+            bail!("the gateway ended with {status}; its log: {}", self.folder.join("gateway.log").display());
         }
         Ok(())
     }
@@ -225,16 +199,9 @@ impl Emulator {
         let port = Ports::free()?.emulator;
         let config = folder.join("emulator.toml");
         fs::write(&config, format!("listen = \"127.0.0.1:{port}\"\n"))?;
-        let child = spawn(
-            &binaries.penstock,
-            &["emulate", "--config"],
-            &config,
-            &folder.join("emulator.log"),
-        )?;
-        let emulator = Self {
-            child,
-            endpoint: format!("http://127.0.0.1:{port}"),
-        };
+        let child =
+            spawn(&binaries.penstock, &["emulate", "--config"], &config, &folder.join("emulator.log"))?;
+        let emulator = Self { child, endpoint: format!("http://127.0.0.1:{port}") };
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
             if get(&format!("{}/_penstock/health", emulator.endpoint)).is_ok() {
@@ -274,30 +241,16 @@ fn end(child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus> {
 /// # Errors
 /// When there is no answer with status 200.
 pub(crate) fn get(url: &str) -> Result<String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(5)))
-        .build()
-        .into();
-    Ok(agent
-        .get(url)
-        .call()
-        .with_context(|| url.to_owned())?
-        .body_mut()
-        .read_to_string()?)
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().into();
+    Ok(agent.get(url).call().with_context(|| url.to_owned())?.body_mut().read_to_string()?)
 }
 
 fn spawn(program: &Path, arguments: &[&str], config: &Path, log: &Path) -> Result<Child> {
     let log = File::create(log)?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .arg(config)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    command
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))
+    command.args(arguments).arg(config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 
 /// The worker's package as Lambda would unpack it, without a model: `bootstrap` and `lib/libonnxruntime.so`.
@@ -305,10 +258,9 @@ fn package(setup: &Setup, binaries: &Binaries, run: &Path) -> Result<PathBuf> {
     let library = setup.onnxruntime_library()?;
     let package = run.join("package");
     fs::create_dir_all(package.join("lib"))?;
-    for (from, to) in [
-        (&binaries.bootstrap, package.join("bootstrap")),
-        (&library, package.join("lib/libonnxruntime.so")),
-    ] {
+    for (from, to) in
+        [(&binaries.bootstrap, package.join("bootstrap")), (&library, package.join("lib/libonnxruntime.so"))]
+    {
         let _ = fs::remove_file(&to);
         fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
@@ -317,7 +269,7 @@ fn package(setup: &Setup, binaries: &Binaries, run: &Path) -> Result<PathBuf> {
 
 fn emulator_toml(spec: &StackSpec, package: &Path, folder: &Path) -> String {
     let mut text = format!(
-        "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = {:?}\n\n{}\n",
+        "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = {:?}\n\n[limits]\naccount_concurrency = 100\n\n{}\n",
         spec.ports.emulator,
         folder.join("emulator"),
         spec.cpu_scale,

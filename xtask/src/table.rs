@@ -5,10 +5,7 @@ use std::fmt::Write as _;
 /// Formats rows under headings; the first column is left-aligned, the others right-aligned.
 pub(crate) fn format(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count());
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
@@ -23,12 +20,7 @@ pub(crate) fn format(headings: &[&str], rows: &[Vec<String>]) -> String {
         out.truncate(out.trim_end().len());
         out.push('\n');
     };
-    line(
-        &headings
-            .iter()
-            .map(|&heading| heading.to_owned())
-            .collect::<Vec<_>>(),
-    );
+    line(&headings.iter().map(|&heading| heading.to_owned()).collect::<Vec<_>>());
     line(&widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>());
     for row in rows {
         line(row);
@@ -40,10 +32,7 @@ pub(crate) fn format(headings: &[&str], rows: &[Vec<String>]) -> String {
 mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [
-            vec!["p50".to_owned(), "1.5".to_owned()],
-            vec!["requests".to_owned(), "20".to_owned()],
-        ];
+        let rows = [vec!["p50".to_owned(), "1.5".to_owned()], vec!["requests".to_owned(), "20".to_owned()]];
         assert_eq!(
             super::format(&["figure", "ms"], &rows),
             "figure     ms\n--------  ---\np50       1.5\nrequests   20\n"

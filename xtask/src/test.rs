@@ -8,13 +8,7 @@ use crate::setup::Setup;
 use crate::{bench, build, check, demo, end_to_end};
 
 /// Models that tests load.
-const TEST_MODELS: [&str; 5] = [
-    "imdb-sentiment",
-    "minilm",
-    "bert-tiny",
-    "identity",
-    "identity-onnx",
-];
+const TEST_MODELS: [&str; 5] = ["imdb-sentiment", "minilm", "bert-tiny", "identity", "identity-onnx"];
 
 /// Run every check and every test.
 #[derive(clap::Args)]
@@ -39,25 +33,13 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
 
     step("Rust tests");
     let mut tests = Command::new(env!("CARGO"));
-    tests
-        .args(["test", "--workspace", "--locked"])
-        .current_dir(setup.workspace());
-    tests
-        .env("ORT_DYLIB_PATH", &library)
-        .env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
+    tests.args(["test", "--workspace", "--locked"]).current_dir(setup.workspace());
+    tests.env("ORT_DYLIB_PATH", &library).env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
     build::run(&mut tests)?;
 
     step("model builder tests");
     let mut models = Command::new(&python);
-    models.args([
-        "-m",
-        "unittest",
-        "discover",
-        "--top-level-directory",
-        ".",
-        "--start-directory",
-        "tests",
-    ]);
+    models.args(["-m", "unittest", "discover", "--top-level-directory", ".", "--start-directory", "tests"]);
     models.current_dir(setup.workspace().join("workers/models"));
     build::run(&mut models)?;
 
@@ -66,18 +48,9 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     }
     step("end to end");
     end_to_end::run(setup, &python)?;
-    let quick_answers = bench::answers::Arguments {
-        requests: 2_000,
-        concurrency: 512,
-    };
+    let quick_answers = bench::answers::Arguments { requests: 2_000, concurrency: 512 };
     bench::answers::run(setup, &quick_answers, None)?;
-    let quick_demo = demo::Arguments {
-        once: true,
-        json: None,
-        requests: 400,
-        rate: 100.0,
-        free_ports: true,
-    };
+    let quick_demo = demo::Arguments { once: true, json: None, requests: 400, rate: 100.0, free_ports: true };
     demo::run(setup, &quick_demo)
 }
 

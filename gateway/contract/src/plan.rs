@@ -140,7 +140,9 @@ impl ServingPlan {
     /// # Errors
     /// The first field that is out of range.
     pub fn validate(&self) -> Result<(), PlanError> {
-        let check = |holds: bool, field, reason| if holds { Ok(()) } else { Err(PlanError::OutOfRange { field, reason }) };
+        let check = |holds: bool, field, reason| {
+            if holds { Ok(()) } else { Err(PlanError::OutOfRange { field, reason }) }
+        };
         check((1..=10_000).contains(&self.max_batch_size), "max_batch_size", "must be 1 to 10000")?;
         check(self.max_in_flight >= 1, "max_in_flight", "must be at least 1")?;
         check(self.queue_capacity_items >= 1, "queue_capacity_items", "must be at least 1")?;

@@ -29,11 +29,7 @@ pub(crate) fn sdk_error(error: &SdkError<SdkInvokeError, HttpResponse>, bytes: u
             message: chain_text(error),
         }),
         SdkError::DispatchFailure(failure) => not_sent(error).unwrap_or_else(|| {
-            unknown(if failure.is_timeout() {
-                UnknownCause::Timeout
-            } else {
-                UnknownCause::ConnectionLost
-            })
+            unknown(if failure.is_timeout() { UnknownCause::Timeout } else { UnknownCause::ConnectionLost })
         }),
         _ => unknown(UnknownCause::BadResponse),
     }
@@ -47,9 +43,7 @@ fn not_sent(error: &(dyn StdError + 'static)) -> Option<InvokeError> {
             .downcast_ref::<hyper_util::client::legacy::Error>()
             .is_some_and(hyper_util::client::legacy::Error::is_connect);
         if connecting || cause.is::<CredentialsError>() {
-            return Some(InvokeError::Unreachable {
-                message: chain_text(cause),
-            });
+            return Some(InvokeError::Unreachable { message: chain_text(cause) });
         }
         next = cause.source();
     }
@@ -92,22 +86,11 @@ fn service_error(error: &SdkInvokeError, status: u16, bytes: usize) -> InvokeErr
         _ => {}
     }
     match (refused_cause(code), status) {
-        (Some(cause), _) => InvokeError::Refused {
-            cause,
-            message: message(),
-        },
-        (None, 429) => InvokeError::Throttled {
-            reason: ThrottleReason::Other,
-            retry_after: None,
-        },
+        (Some(cause), _) => InvokeError::Refused { cause, message: message() },
+        (None, 429) => InvokeError::Throttled { reason: ThrottleReason::Other, retry_after: None },
         (None, 413) => InvokeError::RequestTooLarge { bytes },
-        (None, 400..=499) => InvokeError::Refused {
-            cause: RefusedCause::Other,
-            message: message(),
-        },
-        (None, _) => InvokeError::Unknown {
-            cause: UnknownCause::ServerError,
-        },
+        (None, 400..=499) => InvokeError::Refused { cause: RefusedCause::Other, message: message() },
+        (None, _) => InvokeError::Unknown { cause: UnknownCause::ServerError },
     }
 }
 
@@ -172,25 +155,12 @@ struct FunctionFailure {
 /// Sorts a function error by the `errorType` of its payload.
 pub(crate) fn function_error(payload: &[u8], metering: Metering) -> InvokeError {
     let failure: FunctionFailure = serde_json::from_slice(payload).unwrap_or_default();
-    let FunctionFailure {
-        error_type,
-        error_message: message,
-    } = failure;
+    let FunctionFailure { error_type, error_message: message } = failure;
     match error_type.as_str() {
         "Function.ResponseSizeTooLarge" | "ResponseTooLarge" => InvokeError::ResponseTooLarge { metering },
-        "ProtocolVersionMismatch" => InvokeError::Refused {
-            cause: RefusedCause::ProtocolMismatch,
-            message,
-        },
-        "ModelMismatch" => InvokeError::Refused {
-            cause: RefusedCause::ModelMismatch,
-            message,
-        },
-        _ => InvokeError::Function {
-            error_type,
-            message,
-            metering,
-        },
+        "ProtocolVersionMismatch" => InvokeError::Refused { cause: RefusedCause::ProtocolMismatch, message },
+        "ModelMismatch" => InvokeError::Refused { cause: RefusedCause::ModelMismatch, message },
+        _ => InvokeError::Function { error_type, message, metering },
     }
 }
 
@@ -214,11 +184,7 @@ mod tests {
         let error = function_error(b"not json", metering);
         assert_eq!(
             error,
-            InvokeError::Function {
-                error_type: String::new(),
-                message: String::new(),
-                metering
-            }
+            InvokeError::Function { error_type: String::new(), message: String::new(), metering }
         );
     }
 }

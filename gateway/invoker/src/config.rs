@@ -61,9 +61,7 @@ impl InvokerConfig {
         let mut builder = match self.credentials {
             Credentials::StaticTest => aws_sdk_lambda::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
-                .region(Region::new(
-                    self.region.clone().unwrap_or_else(|| FALLBACK_REGION.to_owned()),
-                ))
+                .region(Region::new(self.region.clone().unwrap_or_else(|| FALLBACK_REGION.to_owned())))
                 .credentials_provider(StaticCredentials::new("test", "test", None, None, "static-test")),
             Credentials::Default => {
                 let mut loader =
@@ -74,10 +72,7 @@ impl InvokerConfig {
                 (&loader.load().await).into()
             }
         };
-        let plain_http = self
-            .endpoint_url
-            .as_deref()
-            .is_some_and(|url| url.starts_with("http://"));
+        let plain_http = self.endpoint_url.as_deref().is_some_and(|url| url.starts_with("http://"));
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url);
         }
@@ -98,9 +93,7 @@ impl InvokerConfig {
     fn http_client(&self, tls: bool) -> aws_sdk_lambda::config::SharedHttpClient {
         let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(self.pool_idle_timeout);
         if tls {
-            builder
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-                .build_https()
+            builder.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https()
         } else {
             builder.build_http()
         }

@@ -68,9 +68,7 @@ impl InvokeError {
             Self::Function { .. } => "function_error",
             Self::RequestTooLarge { .. } => "request_too_large",
             Self::ResponseTooLarge { .. } => "response_too_large",
-            Self::Unknown {
-                cause: UnknownCause::Timeout,
-            } => "timeout",
+            Self::Unknown { cause: UnknownCause::Timeout } => "timeout",
             Self::Unknown { .. } => "unknown",
             Self::Refused { .. } => "refused",
             Self::Unreachable { .. } => "unreachable",

@@ -28,11 +28,7 @@ impl Metering {
     /// An estimate from the wall time of the call: an upper bound but for INIT's billing rules.
     #[must_use]
     pub fn estimate(wall: Duration) -> Self {
-        Self {
-            billed: ceil_ms(wall.as_secs_f64() * 1e3),
-            is_estimate: true,
-            ..Self::default()
-        }
+        Self { billed: ceil_ms(wall.as_secs_f64() * 1e3), is_estimate: true, ..Self::default() }
     }
 
     /// Reads the last REPORT in a decoded log tail; `None` when there is none with a billed duration.
@@ -67,9 +63,7 @@ fn from_text(line: &str) -> Option<Metering> {
     let billed = field("Billed Duration")? + field("Billed Restore Duration").unwrap_or(0.0);
     Some(Metering {
         billed: ceil_ms(billed),
-        init: field("Init Duration")
-            .or_else(|| field("Restore Duration"))
-            .map(milliseconds),
+        init: field("Init Duration").or_else(|| field("Restore Duration")).map(milliseconds),
         memory: field("Memory Size").and_then(mebibytes),
         max_memory_used: field("Max Memory Used").and_then(mebibytes),
         is_estimate: false,
@@ -101,18 +95,13 @@ struct Metrics {
 }
 
 fn from_json(line: &str) -> Option<Metering> {
-    let Line {
-        record: Record { metrics },
-    } = serde_json::from_str(line).ok()?;
+    let Line { record: Record { metrics } } = serde_json::from_str(line).ok()?;
     if metrics.billed_duration_ms < 0.0 {
         return None;
     }
     Some(Metering {
         billed: ceil_ms(metrics.billed_duration_ms + metrics.billed_restore_duration_ms.max(0.0)),
-        init: metrics
-            .init_duration_ms
-            .or(metrics.restore_duration_ms)
-            .map(milliseconds),
+        init: metrics.init_duration_ms.or(metrics.restore_duration_ms).map(milliseconds),
         memory: metrics.memory_size_mb.and_then(mebibytes),
         max_memory_used: metrics.max_memory_used_mb.and_then(mebibytes),
         is_estimate: false,
@@ -122,11 +111,7 @@ fn from_json(line: &str) -> Option<Metering> {
 /// Longest duration that a function can have is 15 minutes; INIT adds some. A day bounds what a broken line can say.
 const LONGEST_MS: f64 = 86_400_000.0;
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=one day"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=one day")]
 fn ceil_ms(ms: f64) -> Duration {
     Duration::from_millis(ms.ceil().clamp(0.0, LONGEST_MS) as u64)
 }
@@ -135,15 +120,9 @@ fn milliseconds(ms: f64) -> Duration {
     Duration::from_secs_f64(ms.clamp(0.0, LONGEST_MS) / 1e3)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "checked to be in range"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
 fn mebibytes(value: f64) -> Option<Mebibytes> {
-    (1.0..=1e6)
-        .contains(&value)
-        .then(|| Mebibytes(value.ceil() as u32))
+    (1.0..=1e6).contains(&value).then(|| Mebibytes(value.ceil() as u32))
 }
 
 #[cfg(test)]
@@ -174,10 +153,7 @@ mod tests {
     #[test]
     fn the_last_report_counts_and_a_partial_one_is_none() {
         let two = format!("{COLD}REPORT RequestId: 2\tDuration: 1.5 ms\tBilled Duration: 2.0 ms\t");
-        assert_eq!(
-            Metering::from_log_tail(&two).unwrap().billed,
-            Duration::from_millis(2)
-        );
+        assert_eq!(Metering::from_log_tail(&two).unwrap().billed, Duration::from_millis(2));
         for tail in [
             "",
             "REPORT RequestId: 1\tDuration: 3 ms",
@@ -191,9 +167,6 @@ mod tests {
     #[test]
     fn estimates_round_up_and_say_so() {
         let metering = Metering::estimate(Duration::from_micros(1_200));
-        assert_eq!(
-            (metering.billed, metering.is_estimate),
-            (Duration::from_millis(2), true)
-        );
+        assert_eq!((metering.billed, metering.is_estimate), (Duration::from_millis(2), true));
     }
 }

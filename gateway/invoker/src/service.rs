@@ -48,10 +48,7 @@ pub struct LambdaInvoker {
 impl LambdaInvoker {
     /// Builds the client; opens no connection yet.
     pub async fn new(config: &InvokerConfig) -> Self {
-        Self {
-            client: config.client().await,
-            tail_logs: config.tail_logs,
-        }
+        Self { client: config.client().await, tail_logs: config.tail_logs }
     }
 
     async fn invoke(self, invocation: Invocation) -> Result<InvocationReply, InvokeError> {
@@ -59,11 +56,8 @@ impl LambdaInvoker {
         if bytes > LAMBDA_PAYLOAD_LIMIT_BYTES {
             return Err(InvokeError::RequestTooLarge { bytes });
         }
-        let mut call = self
-            .client
-            .invoke()
-            .function_name(&*invocation.function)
-            .payload(Blob::new(invocation.payload));
+        let mut call =
+            self.client.invoke().function_name(&*invocation.function).payload(Blob::new(invocation.payload));
         if !invocation.qualifier.is_empty() {
             call = call.qualifier(&*invocation.qualifier);
         }
@@ -77,19 +71,13 @@ impl LambdaInvoker {
 }
 
 fn reply(output: InvokeOutput, wall: Duration) -> Result<InvocationReply, InvokeError> {
-    let metering = output
-        .log_result()
-        .and_then(metering_from_tail)
-        .unwrap_or_else(|| Metering::estimate(wall));
+    let metering =
+        output.log_result().and_then(metering_from_tail).unwrap_or_else(|| Metering::estimate(wall));
     let payload = output.payload.map(Blob::into_inner).unwrap_or_default();
     if output.function_error.is_some() {
         return Err(function_error(&payload, metering));
     }
-    Ok(InvocationReply {
-        payload: payload.into(),
-        executed_version: output.executed_version,
-        metering,
-    })
+    Ok(InvocationReply { payload: payload.into(), executed_version: output.executed_version, metering })
 }
 
 fn metering_from_tail(base64: &str) -> Option<Metering> {

@@ -32,11 +32,8 @@ struct Endpoint {
 
 async fn endpoint(act: Act) -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint {
-        address: listener.local_addr().unwrap(),
-        requests: Arc::default(),
-        last: Arc::default(),
-    };
+    let endpoint =
+        Endpoint { address: listener.local_addr().unwrap(), requests: Arc::default(), last: Arc::default() };
     let (requests, last) = (endpoint.requests.clone(), endpoint.last.clone());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -79,10 +76,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> Act {
-    Act::Answer(format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    ))
+    Act::Answer(format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()))
 }
 
 async fn invoker(address: SocketAddr) -> LambdaInvoker {
@@ -97,22 +91,14 @@ async fn invoker(address: SocketAddr) -> LambdaInvoker {
 }
 
 fn invocation() -> Invocation {
-    Invocation {
-        function: "f".into(),
-        qualifier: "mem-512".into(),
-        payload: b"{}".to_vec(),
-    }
+    Invocation { function: "f".into(), qualifier: "mem-512".into(), payload: b"{}".to_vec() }
 }
 
 /// One invocation against an endpoint that does `act`; checks that the SDK did not retry.
 async fn outcome(act: Act) -> Result<InvocationReply, InvokeError> {
     let endpoint = endpoint(act).await;
     let result = invoker(endpoint.address).await.oneshot(invocation()).await;
-    assert_eq!(
-        endpoint.requests.load(Ordering::SeqCst),
-        1,
-        "the SDK's own retries are off"
-    );
+    assert_eq!(endpoint.requests.load(Ordering::SeqCst), 1, "the SDK's own retries are off");
     result
 }
 
@@ -129,10 +115,7 @@ async fn an_answer_carries_payload_version_and_what_is_billed() {
     .unwrap();
     assert_eq!(&reply.payload[..], b"{\"a\":1}");
     assert_eq!(reply.executed_version.as_deref(), Some("7"));
-    assert_eq!(
-        (reply.metering.billed, reply.metering.is_estimate),
-        (Duration::from_millis(4), false)
-    );
+    assert_eq!((reply.metering.billed, reply.metering.is_estimate), (Duration::from_millis(4), false));
     assert_eq!(reply.metering.max_memory_used, Some(Mebibytes(40)));
 }
 
@@ -145,16 +128,9 @@ async fn without_a_report_the_bill_is_a_flagged_estimate() {
 #[tokio::test]
 async fn the_request_names_function_alias_and_log_tail() {
     let endpoint = endpoint(answer(200, "", "{}")).await;
-    invoker(endpoint.address)
-        .await
-        .oneshot(invocation())
-        .await
-        .unwrap();
+    invoker(endpoint.address).await.oneshot(invocation()).await.unwrap();
     let sent = String::from_utf8_lossy(&endpoint.last.lock().unwrap()).to_ascii_lowercase();
-    assert!(
-        sent.starts_with("post /2015-03-31/functions/f/invocations?qualifier=mem-512 "),
-        "{sent}"
-    );
+    assert!(sent.starts_with("post /2015-03-31/functions/f/invocations?qualifier=mem-512 "), "{sent}");
     assert!(sent.contains("x-amz-log-type: tail"), "{sent}");
 }
 
@@ -162,14 +138,8 @@ async fn the_request_names_function_alias_and_log_tail() {
 async fn throttles_carry_reason_and_retry_after() {
     let cases = [
         ("ConcurrentInvocationLimitExceeded", ThrottleReason::Concurrency),
-        (
-            "ReservedFunctionConcurrentInvocationLimitExceeded",
-            ThrottleReason::ReservedConcurrency,
-        ),
-        (
-            "FunctionInvocationRateLimitExceeded",
-            ThrottleReason::FunctionRate,
-        ),
+        ("ReservedFunctionConcurrentInvocationLimitExceeded", ThrottleReason::ReservedConcurrency),
+        ("FunctionInvocationRateLimitExceeded", ThrottleReason::FunctionRate),
         ("CallerRateLimitExceeded", ThrottleReason::CallerRate),
         ("SomethingNewer", ThrottleReason::Other),
     ];
@@ -177,22 +147,10 @@ async fn throttles_carry_reason_and_retry_after() {
         let body = format!("{{\"Reason\":\"{name}\",\"message\":\"Rate Exceeded.\"}}");
         let headers = "x-amzn-errortype: TooManyRequestsException\r\nretry-after: 2\r\n";
         let error = outcome(answer(429, headers, &body)).await.unwrap_err();
-        assert_eq!(
-            error,
-            InvokeError::Throttled {
-                reason,
-                retry_after: Some(Duration::from_secs(2))
-            }
-        );
+        assert_eq!(error, InvokeError::Throttled { reason, retry_after: Some(Duration::from_secs(2)) });
     }
     let bare = outcome(answer(429, "", "{}")).await.unwrap_err();
-    assert_eq!(
-        bare,
-        InvokeError::Throttled {
-            reason: ThrottleReason::Other,
-            retry_after: None
-        }
-    );
+    assert_eq!(bare, InvokeError::Throttled { reason: ThrottleReason::Other, retry_after: None });
 }
 
 #[tokio::test]
@@ -210,10 +168,7 @@ async fn function_errors_are_sorted_by_their_type() {
         assert!(error.metering().is_some(), "it is billed");
     }
     for kind in ["Function.ResponseSizeTooLarge", "ResponseTooLarge"] {
-        assert!(matches!(
-            function(kind).await.unwrap_err(),
-            InvokeError::ResponseTooLarge { .. }
-        ));
+        assert!(matches!(function(kind).await.unwrap_err(), InvokeError::ResponseTooLarge { .. }));
     }
     for (kind, expected) in [
         ("ProtocolVersionMismatch", RefusedCause::ProtocolMismatch),
@@ -228,40 +183,21 @@ async fn function_errors_are_sorted_by_their_type() {
 
 #[tokio::test]
 async fn requests_that_are_too_large_are_known_here_and_there() {
-    let there = outcome(answer(
-        413,
-        "x-amzn-errortype: RequestTooLargeException\r\n",
-        "{}",
-    ))
-    .await
-    .unwrap_err();
+    let there =
+        outcome(answer(413, "x-amzn-errortype: RequestTooLargeException\r\n", "{}")).await.unwrap_err();
     assert_eq!(there, InvokeError::RequestTooLarge { bytes: 2 });
     let endpoint = endpoint(answer(200, "", "{}")).await;
     let payload = vec![b' '; LAMBDA_PAYLOAD_LIMIT_BYTES + 1];
-    let here = invoker(endpoint.address)
-        .await
-        .oneshot(Invocation {
-            payload,
-            ..invocation()
-        })
-        .await
-        .unwrap_err();
-    assert_eq!(
-        here,
-        InvokeError::RequestTooLarge {
-            bytes: LAMBDA_PAYLOAD_LIMIT_BYTES + 1
-        }
-    );
+    let here =
+        invoker(endpoint.address).await.oneshot(Invocation { payload, ..invocation() }).await.unwrap_err();
+    assert_eq!(here, InvokeError::RequestTooLarge { bytes: LAMBDA_PAYLOAD_LIMIT_BYTES + 1 });
     assert_eq!(endpoint.requests.load(Ordering::SeqCst), 0, "nothing was sent");
 }
 
 #[tokio::test]
 async fn whatever_may_have_run_is_unknown() {
     let cases = [
-        (
-            answer(500, "x-amzn-errortype: ServiceException\r\n", "{}"),
-            UnknownCause::ServerError,
-        ),
+        (answer(500, "x-amzn-errortype: ServiceException\r\n", "{}"), UnknownCause::ServerError),
         (answer(502, "", "<html>"), UnknownCause::ServerError),
         (answer(503, "", ""), UnknownCause::ServerError),
         (answer(504, "", ""), UnknownCause::ServerError),
@@ -286,16 +222,8 @@ async fn refusals_name_their_cause() {
     ];
     for (status, code, cause, is_permanent) in cases {
         let headers = format!("x-amzn-errortype: {code}\r\n");
-        let error = outcome(answer(status, &headers, "{\"message\":\"why\"}"))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error,
-            InvokeError::Refused {
-                cause,
-                message: "why".to_owned()
-            }
-        );
+        let error = outcome(answer(status, &headers, "{\"message\":\"why\"}")).await.unwrap_err();
+        assert_eq!(error, InvokeError::Refused { cause, message: "why".to_owned() });
         assert_eq!(cause.is_permanent(), is_permanent, "{code}");
     }
 }
@@ -307,17 +235,9 @@ async fn no_connection_means_not_executed() {
     drop(listener);
     let error = invoker(address).await.oneshot(invocation()).await.unwrap_err();
     assert!(matches!(error, InvokeError::Unreachable { .. }), "{error:?}");
-    let not_ready = outcome(answer(
-        502,
-        "x-amzn-errortype: ResourceNotReadyException\r\n",
-        "{}",
-    ))
-    .await
-    .unwrap_err();
-    assert!(
-        matches!(not_ready, InvokeError::Unreachable { .. }),
-        "{not_ready:?}"
-    );
+    let not_ready =
+        outcome(answer(502, "x-amzn-errortype: ResourceNotReadyException\r\n", "{}")).await.unwrap_err();
+    assert!(matches!(not_ready, InvokeError::Unreachable { .. }), "{not_ready:?}");
 }
 
 #[tokio::test]
@@ -330,11 +250,7 @@ async fn warm_ups_are_batches_of_no_items_that_overlap() {
         process_count: 3,
         ..RequestHeader::default()
     };
-    let warm_up = WarmUp {
-        function: "f".into(),
-        qualifier: "mem-512".into(),
-        header,
-    };
+    let warm_up = WarmUp { function: "f".into(), qualifier: "mem-512".into(), header };
     let results = warm_up.run(&invoker, 4).await;
     assert_eq!((results.len(), endpoint.requests.load(Ordering::SeqCst)), (4, 4));
     let sent = endpoint.last.lock().unwrap().clone();

@@ -8,10 +8,7 @@
 //! `cargo bench -p gateway-policy --bench engine -- [--seconds N] [--json FILE]`
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a benchmark reads the clock and writes its figures"
-)]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and writes its figures")]
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -93,11 +90,7 @@ fn round(case: &Case, length: Duration) -> Figure {
     for model in 0..case.models {
         engine.handle_plan(Timestamp::ZERO, plan(ModelId(model), case.packing));
     }
-    let per_batch = if case.packing == PackingPolicy::None {
-        1
-    } else {
-        u64::from(MAX_BATCH_SIZE)
-    };
+    let per_batch = if case.packing == PackingPolicy::None { 1 } else { u64::from(MAX_BATCH_SIZE) };
     let standing = u64::from(case.models) * per_batch * (BACKLOG_BATCHES + u64::from(MAX_IN_FLIGHT));
     let mut in_flight: VecDeque<BatchId> = VecDeque::new();
     let (mut sent, mut answered, mut batches, mut now) = (0_u64, 0_u64, 0_u64, 0_u64);
@@ -167,19 +160,9 @@ fn drain(engine: &mut Engine, in_flight: &mut VecDeque<BatchId>, batches: &mut u
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let after = |name: &str| {
-        arguments
-            .iter()
-            .position(|it| it == name)
-            .and_then(|at| arguments.get(at + 1))
-    };
+    let after = |name: &str| arguments.iter().position(|it| it == name).and_then(|at| arguments.get(at + 1));
     let seconds: f64 = after("--seconds").map_or(1.0, |it| it.parse().expect("`--seconds` takes a number"));
-    let case = |name, packing, models, classes| Case {
-        name,
-        packing,
-        models,
-        classes,
-    };
+    let case = |name, packing, models, classes| Case { name, packing, models, classes };
     let cases = [
         case("deadline", PackingPolicy::Deadline, 1, 1),
         case("fifo", PackingPolicy::Fifo, 1, 1),
@@ -210,11 +193,7 @@ fn main() {
             median.batches_per_second,
             median.mean_fill,
             1e9 / median.requests_per_second,
-            format!(
-                "{:.2}..{:.2} M",
-                slowest.requests_per_second / 1e6,
-                fastest.requests_per_second / 1e6
-            ),
+            format!("{:.2}..{:.2} M", slowest.requests_per_second / 1e6, fastest.requests_per_second / 1e6),
         );
         medians.push(median);
     }
@@ -234,9 +213,6 @@ fn json(medians: &[Figure]) -> String {
         ("batches_per_second", medians[0].batches_per_second),
         ("mean_fill", medians[0].mean_fill),
     ];
-    let fields: Vec<String> = figures
-        .iter()
-        .map(|(key, value)| format!("\"{key}\": {value:.3}"))
-        .collect();
+    let fields: Vec<String> = figures.iter().map(|(key, value)| format!("\"{key}\": {value:.3}")).collect();
     format!("{{{}}}\n", fields.join(", "))
 }

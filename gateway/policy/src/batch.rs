@@ -35,8 +35,7 @@ pub(crate) struct Measure {
 impl Batch {
     /// Drops items whose request has gone.
     pub(crate) fn prune(&mut self, requests: &Requests) {
-        self.segments
-            .retain(|segment| requests.live(segment.slot, segment.sequence).is_some());
+        self.segments.retain(|segment| requests.live(segment.slot, segment.sequence).is_some());
         self.items = self.segments.iter().map(|segment| segment.items).sum();
     }
 
@@ -65,10 +64,7 @@ impl Batch {
             let keep = items.saturating_sub(before).min(segment.items);
             before += segment.items;
             if keep > 0 {
-                kept.push(Segment {
-                    items: keep,
-                    ..segment
-                });
+                kept.push(Segment { items: keep, ..segment });
             }
             if keep < segment.items {
                 rest.push(Segment {
@@ -81,11 +77,7 @@ impl Batch {
         let rest_items = self.items - items.min(self.items);
         self.segments = kept;
         self.items -= rest_items;
-        Self {
-            segments: rest,
-            items: rest_items,
-            ..*self
-        }
+        Self { segments: rest, items: rest_items, ..*self }
     }
 }
 
@@ -97,12 +89,7 @@ mod tests {
         let segments: Vec<Segment> = runs
             .iter()
             .zip(0..)
-            .map(|(&(first_item, items), slot)| Segment {
-                sequence: 1,
-                slot,
-                first_item,
-                items,
-            })
+            .map(|(&(first_item, items), slot)| Segment { sequence: 1, slot, first_item, items })
             .collect();
         Batch {
             model: ModelId(0),

@@ -61,11 +61,9 @@ pub(crate) fn close(plan: &CompiledPlan, backlog: &Backlog, now: u64) -> Close {
         return Close::Now(CloseReason::Drain);
     }
     let delay = backlog.oldest.saturating_add(plan.max_queue_delay);
-    let deadline = backlog.earliest_urgency.map(|urgency| {
-        urgency
-            .saturating_sub(plan.upper(backlog.items))
-            .saturating_sub(plan.margin)
-    });
+    let deadline = backlog
+        .earliest_urgency
+        .map(|urgency| urgency.saturating_sub(plan.upper(backlog.items)).saturating_sub(plan.margin));
     if delay <= now {
         return Close::Now(CloseReason::Delay);
     }
@@ -90,7 +88,5 @@ pub(crate) fn fill_bound(plan: &CompiledPlan, backlog: &Backlog, now: u64) -> u3
         return max;
     }
     let within = plan.largest_fill_within(urgency.saturating_sub(now));
-    within
-        .filter(|&fill| fill.saturating_mul(MAX_PIECES) >= backlog.items)
-        .unwrap_or(max)
+    within.filter(|&fill| fill.saturating_mul(MAX_PIECES) >= backlog.items).unwrap_or(max)
 }

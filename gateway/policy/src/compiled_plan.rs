@@ -23,18 +23,13 @@ pub(crate) struct CompiledPlan {
 
 impl CompiledPlan {
     pub(crate) fn new(plan: ServingPlan) -> Self {
-        let upper: Vec<u64> = (0..=plan.max_batch_size)
-            .map(|fill| nanos(plan.service_time_upper.upper(fill)))
-            .collect();
+        let upper: Vec<u64> =
+            (0..=plan.max_batch_size).map(|fill| nanos(plan.service_time_upper.upper(fill))).collect();
         let margin = nanos(plan.deadline_margin);
         let slo = nanos(plan.slo_latency);
         let alone = upper.get(1).copied().unwrap_or(0).saturating_add(margin);
         Self {
-            qualifiers: plan
-                .rungs
-                .iter()
-                .map(|rung| Arc::from(rung.qualifier.as_str()))
-                .collect(),
+            qualifiers: plan.rungs.iter().map(|rung| Arc::from(rung.qualifier.as_str())).collect(),
             max_queue_delay: nanos(plan.max_queue_delay),
             reachable_slo: (slo >= alone).then_some(slo),
             margin,
@@ -53,9 +48,7 @@ impl CompiledPlan {
     /// Largest fill that is done within `remaining` nanoseconds; `None` if not even one item is.
     pub(crate) fn largest_fill_within(&self, remaining: u64) -> Option<u32> {
         let fitting = self.upper.partition_point(|&upper| upper <= remaining);
-        u32::try_from(fitting.saturating_sub(1))
-            .ok()
-            .filter(|&fill| fill >= 1)
+        u32::try_from(fitting.saturating_sub(1)).ok().filter(|&fill| fill >= 1)
     }
 }
 

@@ -51,10 +51,7 @@ impl Engine {
     /// A request that is not there (answered, or never admitted) is ignored.
     pub fn handle_cancel(&mut self, now: Timestamp, request: RequestId) {
         let slot = self.shared.requests.find(request);
-        let Some(model) = slot
-            .and_then(|slot| self.shared.requests.at(slot))
-            .map(|known| known.model)
-        else {
+        let Some(model) = slot.and_then(|slot| self.shared.requests.at(slot)).map(|known| known.model) else {
             return;
         };
         if let Some(Some(model)) = self.models.get_mut(usize::from(model.0)) {
@@ -126,9 +123,7 @@ impl Engine {
     #[inline]
     pub fn poll_timeout(&self) -> Option<(Timestamp, WakeReason)> {
         let wakes = self.models.iter().flatten().filter_map(|model| model.wake());
-        wakes
-            .min()
-            .map(|(at, reason)| (Timestamp::from_nanos(at), reason))
+        wakes.min().map(|(at, reason)| (Timestamp::from_nanos(at), reason))
     }
 
     /// Waiting items, waiting encoded bytes and the arrival of the oldest waiting item of a model; for gauges.

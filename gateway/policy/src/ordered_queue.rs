@@ -87,12 +87,7 @@ impl OrderedQueue {
     /// Entries up to a key, the sorted ones first; stragglers follow in no order that means anything.
     pub(crate) fn up_to(&self, key: u64) -> impl Iterator<Item = &Entry> {
         let sorted = self.in_order.iter().take_while(move |entry| entry.key <= key);
-        sorted.chain(
-            self.stragglers
-                .iter()
-                .map(|Reverse(entry)| entry)
-                .filter(move |entry| entry.key <= key),
-        )
+        sorted.chain(self.stragglers.iter().map(|Reverse(entry)| entry).filter(move |entry| entry.key <= key))
     }
 }
 

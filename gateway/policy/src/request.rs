@@ -111,11 +111,7 @@ impl Requests {
     pub(crate) fn insert(&mut self, meta: RequestMeta, arrival: u64) -> (u32, u64) {
         self.next_sequence += 1;
         let id = meta.id.0;
-        (
-            self.table
-                .insert(id, Request::new(meta, self.next_sequence, arrival)),
-            self.next_sequence,
-        )
+        (self.table.insert(id, Request::new(meta, self.next_sequence, arrival)), self.next_sequence)
     }
 
     pub(crate) fn remove(&mut self, id: RequestId) -> Option<Request> {
@@ -129,23 +125,18 @@ impl Requests {
     /// The request, unless it has gone.
     #[inline]
     pub(crate) fn live(&self, slot: u32, sequence: u64) -> Option<&Request> {
-        self.table
-            .get(slot)
-            .filter(|request| request.sequence == sequence)
+        self.table.get(slot).filter(|request| request.sequence == sequence)
     }
 
     /// The request, unless it has gone.
     #[inline]
     pub(crate) fn live_mut(&mut self, slot: u32, sequence: u64) -> Option<&mut Request> {
-        self.table
-            .get_mut(slot)
-            .filter(|request| request.sequence == sequence)
+        self.table.get_mut(slot).filter(|request| request.sequence == sequence)
     }
 
     /// Whether a request is there and has items that wait.
     #[inline]
     pub(crate) fn waits(&self, slot: u32, sequence: u64) -> bool {
-        self.live(slot, sequence)
-            .is_some_and(|request| request.next_item < request.items)
+        self.live(slot, sequence).is_some_and(|request| request.next_item < request.items)
     }
 }

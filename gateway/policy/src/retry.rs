@@ -30,13 +30,7 @@ pub(crate) struct RetryBudget {
 
 impl RetryBudget {
     pub(crate) fn new(now: u64, limits: &RetryLimits, max_in_flight: u32) -> Self {
-        let mut budget = Self {
-            tokens: 0.0,
-            capacity: 0.0,
-            per_dispatch: 0.0,
-            per_nano: 0.0,
-            updated: now,
-        };
+        let mut budget = Self { tokens: 0.0, capacity: 0.0, per_dispatch: 0.0, per_nano: 0.0, updated: now };
         budget.set_limits(limits, max_in_flight);
         budget.tokens = budget.capacity;
         budget
@@ -47,11 +41,7 @@ impl RetryBudget {
         self.per_dispatch = limits.budget_ratio;
         self.per_nano = limits.budget_min_per_second / 1e9;
         let burst = limits.budget_min_per_second * BURST_SECONDS + limits.budget_ratio * BURST_BATCHES;
-        self.capacity = if burst > 0.0 {
-            burst.max(f64::from(max_in_flight))
-        } else {
-            0.0
-        };
+        self.capacity = if burst > 0.0 { burst.max(f64::from(max_in_flight)) } else { 0.0 };
         self.tokens = self.tokens.min(self.capacity);
     }
 
@@ -77,15 +67,9 @@ impl RetryBudget {
 /// Nanoseconds to wait after the given attempt (1 is the first) of a batch.
 pub(crate) fn backoff(limits: &RetryLimits, attempt: u32, batch: BatchId) -> u64 {
     let doublings = attempt.saturating_sub(1).min(63);
-    let full = nanos(limits.backoff_base)
-        .saturating_mul(1 << doublings)
-        .min(nanos(limits.backoff_max));
+    let full = nanos(limits.backoff_base).saturating_mul(1 << doublings).min(nanos(limits.backoff_max));
     let half = full / 2;
-    half + if half == 0 {
-        full
-    } else {
-        mix(batch.0) % (half + 1)
-    }
+    half + if half == 0 { full } else { mix(batch.0) % (half + 1) }
 }
 
 /// Spreads a number over all 64 bits. Reference: the finaliser of SplitMix64 (Steele, Lea, Flood, 2014).
@@ -144,20 +128,9 @@ mod tests {
     fn back_off_doubles_up_to_its_bound_and_jitters_downwards_only() {
         let limits = limits(0.1, 1.0);
         for batch in (0..100).map(BatchId) {
-            for (attempt, full_ms) in [
-                (1, 10),
-                (2, 20),
-                (3, 40),
-                (4, 80),
-                (5, 100),
-                (40, 100),
-                (200, 100),
-            ] {
+            for (attempt, full_ms) in [(1, 10), (2, 20), (3, 40), (4, 80), (5, 100), (40, 100), (200, 100)] {
                 let wait = backoff(&limits, attempt, batch);
-                assert!(
-                    (full_ms * 500_000..=full_ms * 1_000_000).contains(&wait),
-                    "{attempt} {wait}"
-                );
+                assert!((full_ms * 500_000..=full_ms * 1_000_000).contains(&wait), "{attempt} {wait}");
             }
         }
         assert_ne!(backoff(&limits, 1, BatchId(1)), backoff(&limits, 1, BatchId(2)));

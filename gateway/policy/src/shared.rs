@@ -78,12 +78,7 @@ impl Shared {
         let id = request.id;
         if let Some(mut request) = self.requests.remove(id) {
             request.failed.sort_unstable();
-            self.answers.push_back((
-                id,
-                RequestOutcome::Answered {
-                    failed: request.failed,
-                },
-            ));
+            self.answers.push_back((id, RequestOutcome::Answered { failed: request.failed }));
         }
         Resolved::Answered
     }

@@ -28,17 +28,9 @@ impl Default for SizeCorrection {
 impl SizeCorrection {
     /// The bound, in estimated bytes, that corresponds to a bound in true bytes.
     #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 1 and the bound"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and the bound")]
     pub(crate) fn corrected(&self, bound: u64) -> u64 {
-        if self.factor == 1.0 {
-            bound
-        } else {
-            ((bound as f64 / self.factor) as u64).max(1)
-        }
+        if self.factor == 1.0 { bound } else { ((bound as f64 / self.factor) as u64).max(1) }
     }
 
     /// A batch of this estimate exceeded the bound.

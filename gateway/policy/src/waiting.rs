@@ -36,11 +36,7 @@ impl Waiting {
         self.items += request.items;
         self.bytes += request.waiting_bytes;
         self.response_bytes += response_bytes(request, request.items);
-        self.arrivals.push_back(Ticket {
-            arrival: request.arrival,
-            sequence: request.sequence,
-            slot,
-        });
+        self.arrivals.push_back(Ticket { arrival: request.arrival, sequence: request.sequence, slot });
     }
 
     /// A request leaves with all its items that still wait.
@@ -96,8 +92,7 @@ impl Waiting {
             self.arrivals.pop_front();
         }
         if self.arrivals.len() > 2 * self.requests + SLACK {
-            self.arrivals
-                .retain(|ticket| requests.waits(ticket.slot, ticket.sequence));
+            self.arrivals.retain(|ticket| requests.waits(ticket.slot, ticket.sequence));
         }
     }
 

@@ -64,11 +64,7 @@ impl Window {
     /// Invocations that may run at `now`.
     #[inline]
     pub(crate) fn allowed(&self, now: u64) -> u32 {
-        if now < self.paused_until {
-            self.size.min(self.level)
-        } else {
-            self.size
-        }
+        if now < self.paused_until { self.size.min(self.level) } else { self.size }
     }
 
     /// When the pause ends, if one holds at `now`.
@@ -140,11 +136,7 @@ mod tests {
         for still_running in (40..64).rev() {
             window.on_throttled(10, 5, still_running, None);
         }
-        assert_eq!(
-            window.size(),
-            32,
-            "what runs is more than half: Lambda carries it"
-        );
+        assert_eq!(window.size(), 32, "what runs is more than half: Lambda carries it");
         window.on_throttled(20, 15, 31, None);
         assert_eq!(window.size(), 16);
     }

@@ -31,14 +31,7 @@ fn bisect(items: u32, guilty: &[u32]) -> (usize, Vec<(u32, ItemFailure)>) {
         vec![plan],
         Box::new(|_, dispatch, _| {
             let is_poisoned = !positions(dispatch, |_, item| guilty.contains(&item)).is_empty();
-            (
-                if is_poisoned {
-                    BatchOutcome::FunctionError
-                } else {
-                    completed()
-                },
-                ms(5),
-            )
+            (if is_poisoned { BatchOutcome::FunctionError } else { completed() }, ms(5))
         }),
     );
     world.arrive(at(0), request(1, items));
@@ -89,14 +82,7 @@ fn poison_in_every_batch_in_flight_does_not_open_the_breaker() {
         vec![plan],
         Box::new(|_, dispatch, _| {
             let is_poisoned = !positions(dispatch, |request, _| request.0 % 32 == 5).is_empty();
-            (
-                if is_poisoned {
-                    BatchOutcome::FunctionError
-                } else {
-                    completed()
-                },
-                ms(5),
-            )
+            (if is_poisoned { BatchOutcome::FunctionError } else { completed() }, ms(5))
         }),
     );
     for id in 0..32 * 40 {
@@ -120,14 +106,7 @@ fn a_dead_function_fails_fast_and_a_revived_one_is_bisected_again() {
         vec![plan],
         Box::new(move |now, dispatch, _| {
             let is_poisoned = !positions(dispatch, |request, _| request.0 == 6_400 + 90).is_empty();
-            (
-                if now < died_until || is_poisoned {
-                    BatchOutcome::FunctionError
-                } else {
-                    completed()
-                },
-                ms(1),
-            )
+            (if now < died_until || is_poisoned { BatchOutcome::FunctionError } else { completed() }, ms(1))
         }),
     );
     for id in 0..6_400 {
@@ -138,32 +117,22 @@ fn a_dead_function_fails_fast_and_a_revived_one_is_bisected_again() {
     }
     world.run(100_000);
     world.check_finished();
-    let while_dead = world
-        .dispatched
-        .iter()
-        .filter(|dispatch| ids(dispatch)[0] < 6_400)
-        .count();
+    let while_dead = world.dispatched.iter().filter(|dispatch| ids(dispatch)[0] < 6_400).count();
     // 100 batches and more, each tried once, and what the breaker let be bisected: 16 + 4 in flight, two halves each.
     let batches = world
         .dispatched
         .iter()
         .filter(|dispatch| dispatch.parent.is_none() && ids(dispatch)[0] < 6_400)
         .count();
-    assert!(
-        while_dead <= batches + 2 * (16 + 4),
-        "{while_dead} invocations for {batches} batches"
-    );
+    assert!(while_dead <= batches + 2 * (16 + 4), "{while_dead} invocations for {batches} batches");
     assert_eq!(world.succeeded(), 639);
 }
 
 #[test]
 fn an_answer_that_is_too_large_is_halved_and_remembered() {
     // 300 bytes per answer in truth, 100 by estimate, 2,000 fit.
-    let plan = ServingPlan {
-        max_batch_size: 16,
-        max_response_payload_bytes: 2_000,
-        ..plan(PackingPolicy::Fifo)
-    };
+    let plan =
+        ServingPlan { max_batch_size: 16, max_response_payload_bytes: 2_000, ..plan(PackingPolicy::Fifo) };
     let mut world = World::new(
         vec![plan],
         Box::new(|_, dispatch, _| {
@@ -181,16 +150,8 @@ fn an_answer_that_is_too_large_is_halved_and_remembered() {
     world.run(10_000);
     world.check_finished();
     assert_eq!(world.succeeded(), 320);
-    let wasted = world
-        .dispatched
-        .iter()
-        .filter(|dispatch| dispatch.items * 300 > 2_000)
-        .count();
-    assert!(
-        wasted <= 6,
-        "{wasted} of {} answers were lost",
-        world.dispatched.len()
-    );
+    let wasted = world.dispatched.iter().filter(|dispatch| dispatch.items * 300 > 2_000).count();
+    assert!(wasted <= 6, "{wasted} of {} answers were lost", world.dispatched.len());
 }
 
 #[test]
@@ -203,14 +164,7 @@ fn one_item_that_is_too_large_by_itself_says_so() {
             vec![none()],
             Box::new(move |_, dispatch, _| {
                 let is_huge = !positions(dispatch, |_, item| item == 4).is_empty();
-                (
-                    if is_huge {
-                        BatchOutcome::TooLarge(which)
-                    } else {
-                        completed()
-                    },
-                    ms(5),
-                )
+                (if is_huge { BatchOutcome::TooLarge(which) } else { completed() }, ms(5))
             }),
         );
         world.arrive(at(0), request(1, 8));
@@ -228,11 +182,7 @@ fn a_half_that_is_throttled_is_retried_like_any_batch() {
     engine.handle_outcome(at(1), whole.batch, BatchOutcome::FunctionError);
     let halves = dispatches(&mut engine);
     assert_eq!(halves.len(), 2);
-    assert!(
-        halves
-            .iter()
-            .all(|half| half.reason == CloseReason::Bisect && half.parent == Some(whole.batch))
-    );
+    assert!(halves.iter().all(|half| half.reason == CloseReason::Bisect && half.parent == Some(whole.batch)));
     engine.handle_outcome(at(2), halves[0].batch, completed());
     engine.handle_outcome(at(2), halves[1].batch, throttled());
     let (wake, _) = engine.poll_timeout().unwrap();

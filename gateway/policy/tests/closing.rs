@@ -13,10 +13,7 @@ fn fifo() -> ServingPlan {
 }
 
 fn deadline() -> ServingPlan {
-    ServingPlan {
-        max_queue_delay: ms(1_000),
-        ..plan(PackingPolicy::Deadline)
-    }
+    ServingPlan { max_queue_delay: ms(1_000), ..plan(PackingPolicy::Deadline) }
 }
 
 #[test]
@@ -50,10 +47,7 @@ fn oldest_request_closes_the_batch() {
 #[test]
 fn request_bytes_close_the_batch() {
     let mut engine = engine(fifo());
-    let large = |id| RequestMeta {
-        item_bytes: ItemBytes::Uniform(4_000),
-        ..request(id, 1)
-    };
+    let large = |id| RequestMeta { item_bytes: ItemBytes::Uniform(4_000), ..request(id, 1) };
     engine.handle_request(at(0), large(1)).unwrap();
     engine.handle_request(at(0), large(2)).unwrap();
     assert_eq!(engine.poll_dispatch(), None);
@@ -66,10 +60,7 @@ fn request_bytes_close_the_batch() {
 #[test]
 fn response_bytes_close_the_batch() {
     let mut engine = engine(fifo());
-    let wordy = |id| RequestMeta {
-        response_bytes_per_item: 3_000,
-        ..request(id, 1)
-    };
+    let wordy = |id| RequestMeta { response_bytes_per_item: 3_000, ..request(id, 1) };
     for id in 0..4 {
         engine.handle_request(at(0), wordy(id)).unwrap();
     }
@@ -80,20 +71,9 @@ fn response_bytes_close_the_batch() {
 #[test]
 fn an_item_whose_answer_is_too_large_by_estimate_goes_alone() {
     let mut engine = engine(fifo());
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                response_bytes_per_item: 50_000,
-                ..request(1, 2)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(0), RequestMeta { response_bytes_per_item: 50_000, ..request(1, 2) }).unwrap();
     let sent = dispatches(&mut engine);
-    assert_eq!(
-        sent.iter().map(|dispatch| dispatch.items).collect::<Vec<_>>(),
-        [1, 1]
-    );
+    assert_eq!(sent.iter().map(|dispatch| dispatch.items).collect::<Vec<_>>(), [1, 1]);
 }
 
 #[test]
@@ -103,15 +83,9 @@ fn without_batching_each_request_goes_at_once_and_alone() {
     engine.handle_request(at(0), request(2, 3)).unwrap();
     engine.handle_request(at(0), request(3, 9)).unwrap();
     let sent = dispatches(&mut engine);
-    let shape: Vec<_> = sent
-        .iter()
-        .map(|dispatch| (ids(dispatch), dispatch.items))
-        .collect();
+    let shape: Vec<_> = sent.iter().map(|dispatch| (ids(dispatch), dispatch.items)).collect();
     assert_eq!(shape, [(vec![1], 1), (vec![2], 3), (vec![3], 8), (vec![3], 1)]);
-    assert!(
-        sent.iter()
-            .all(|dispatch| dispatch.reason == CloseReason::Immediate)
-    );
+    assert!(sent.iter().all(|dispatch| dispatch.reason == CloseReason::Immediate));
 }
 
 #[test]
@@ -123,10 +97,7 @@ fn the_rung_follows_the_real_fill() {
     engine.handle_timeout(at(50));
     let sent = dispatches(&mut engine);
     assert_eq!((&*sent[0].qualifier, &*sent[1].qualifier), ("small", "large"));
-    assert_eq!(
-        (sent[0].service_time_upper, sent[1].service_time_upper),
-        (ms(11), ms(12))
-    );
+    assert_eq!((sent[0].service_time_upper, sent[1].service_time_upper), (ms(11), ms(12)));
 }
 
 #[test]
@@ -147,15 +118,7 @@ fn a_soft_deadline_closes_in_time_for_the_service_and_the_margin() {
 fn a_hard_deadline_before_the_soft_one_closes_the_batch() {
     let mut engine = engine(deadline());
     engine.handle_request(at(0), request(1, 1)).unwrap();
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                deadline: Some(at(80)),
-                ..request(2, 1)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(0), RequestMeta { deadline: Some(at(80)), ..request(2, 1) }).unwrap();
     assert_eq!(engine.poll_timeout(), Some((at(67), WakeReason::BatchCloses)));
     engine.handle_timeout(at(67));
     let sent = dispatches(&mut engine);
@@ -164,19 +127,8 @@ fn a_hard_deadline_before_the_soft_one_closes_the_batch() {
 
 #[test]
 fn a_large_newcomer_does_not_make_an_urgent_item_late() {
-    let mut engine = engine(ServingPlan {
-        max_batch_size: 100,
-        ..deadline()
-    });
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                deadline: Some(at(40)),
-                ..request(1, 1)
-            },
-        )
-        .unwrap();
+    let mut engine = engine(ServingPlan { max_batch_size: 100, ..deadline() });
+    engine.handle_request(at(0), RequestMeta { deadline: Some(at(40)), ..request(1, 1) }).unwrap();
     // With 60 items the batch would take 70 ms, and the first request's 40 ms would be missed.
     engine.handle_request(at(5), request(2, 60)).unwrap();
     let sent = dispatches(&mut engine);
@@ -187,11 +139,7 @@ fn a_large_newcomer_does_not_make_an_urgent_item_late() {
 
 #[test]
 fn an_objective_that_cannot_be_met_does_not_shape_batches() {
-    let mut engine = engine(ServingPlan {
-        slo_latency: ms(5),
-        max_queue_delay: ms(50),
-        ..deadline()
-    });
+    let mut engine = engine(ServingPlan { slo_latency: ms(5), max_queue_delay: ms(50), ..deadline() });
     for id in 0..4 {
         engine.handle_request(at(id), request(id, 1)).unwrap();
         assert_eq!(engine.poll_dispatch(), None);
@@ -201,18 +149,11 @@ fn an_objective_that_cannot_be_met_does_not_shape_batches() {
 
 #[test]
 fn the_earliest_deadline_leads_when_more_waits_than_fits() {
-    let mut engine = engine(ServingPlan {
-        max_in_flight: 1,
-        max_batch_size: 4,
-        ..deadline()
-    });
+    let mut engine = engine(ServingPlan { max_in_flight: 1, max_batch_size: 4, ..deadline() });
     engine.handle_request(at(0), request(100, 4)).unwrap();
     let first = dispatches(&mut engine);
     for id in 0..8 {
-        let urgent = RequestMeta {
-            deadline: Some(at(180 - 10 * id)),
-            ..request(id, 1)
-        };
+        let urgent = RequestMeta { deadline: Some(at(180 - 10 * id)), ..request(id, 1) };
         engine.handle_request(at(1), urgent).unwrap();
     }
     engine.handle_outcome(at(2), first[0].batch, completed());
@@ -222,19 +163,11 @@ fn the_earliest_deadline_leads_when_more_waits_than_fits() {
 
 #[test]
 fn priority_goes_before_deadline() {
-    let mut engine = engine(ServingPlan {
-        max_in_flight: 1,
-        max_batch_size: 2,
-        ..deadline()
-    });
+    let mut engine = engine(ServingPlan { max_in_flight: 1, max_batch_size: 2, ..deadline() });
     engine.handle_request(at(0), request(100, 2)).unwrap();
     let first = dispatches(&mut engine);
     for (id, priority, deadline) in [(1, 5, 100), (2, 5, 101), (3, 0, 190), (4, 0, 189)] {
-        let meta = RequestMeta {
-            priority,
-            deadline: Some(at(deadline)),
-            ..request(id, 1)
-        };
+        let meta = RequestMeta { priority, deadline: Some(at(deadline)), ..request(id, 1) };
         engine.handle_request(at(1), meta).unwrap();
     }
     engine.handle_outcome(at(2), first[0].batch, completed());
@@ -243,18 +176,11 @@ fn priority_goes_before_deadline() {
 
 #[test]
 fn the_rest_of_a_batch_comes_from_the_class_of_its_leader() {
-    let mut engine = engine(ServingPlan {
-        max_in_flight: 1,
-        max_batch_size: 4,
-        ..deadline()
-    });
+    let mut engine = engine(ServingPlan { max_in_flight: 1, max_batch_size: 4, ..deadline() });
     engine.handle_request(at(0), request(100, 4)).unwrap();
     let first = dispatches(&mut engine);
     for id in 0..12 {
-        let meta = RequestMeta {
-            class: u16::try_from(id % 3).unwrap(),
-            ..request(id, 1)
-        };
+        let meta = RequestMeta { class: u16::try_from(id % 3).unwrap(), ..request(id, 1) };
         engine.handle_request(at(1 + id), meta).unwrap();
     }
     engine.handle_outcome(at(20), first[0].batch, completed());
@@ -264,27 +190,13 @@ fn the_rest_of_a_batch_comes_from_the_class_of_its_leader() {
 
 #[test]
 fn the_class_of_the_leader_leaves_nobody_behind_who_must_go() {
-    let mut engine = engine(ServingPlan {
-        max_in_flight: 1,
-        max_batch_size: 4,
-        ..deadline()
-    });
+    let mut engine = engine(ServingPlan { max_in_flight: 1, max_batch_size: 4, ..deadline() });
     engine.handle_request(at(0), request(100, 4)).unwrap();
     let first = dispatches(&mut engine);
     for id in 0..8 {
         let deadline = (id == 7).then(|| at(33));
         let (class, priority) = (u16::from(id == 7), u8::from(id == 7));
-        engine
-            .handle_request(
-                at(1),
-                RequestMeta {
-                    class,
-                    priority,
-                    deadline,
-                    ..request(id, 1)
-                },
-            )
-            .unwrap();
+        engine.handle_request(at(1), RequestMeta { class, priority, deadline, ..request(id, 1) }).unwrap();
     }
     // A batch of 4 takes 13 ms and 2 ms margin: 7 has to go now, though its priority is lower.
     engine.handle_outcome(at(20), first[0].batch, completed());
@@ -295,10 +207,7 @@ fn the_class_of_the_leader_leaves_nobody_behind_who_must_go() {
 fn everything_goes_together_when_it_fits_whatever_its_class() {
     let mut engine = engine(deadline());
     for id in 0..6 {
-        let meta = RequestMeta {
-            class: u16::try_from(id).unwrap(),
-            ..request(id, 1)
-        };
+        let meta = RequestMeta { class: u16::try_from(id).unwrap(), ..request(id, 1) };
         engine.handle_request(at(0), meta).unwrap();
     }
     engine.handle_timeout(at(190));
@@ -314,37 +223,13 @@ fn a_low_priority_is_served_in_the_end() {
         ..deadline()
     });
     engine.handle_request(at(0), request(0, 1)).unwrap();
-    engine
-        .handle_request(
-            at(1),
-            RequestMeta {
-                priority: 9,
-                ..request(1, 1)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(1), RequestMeta { priority: 9, ..request(1, 1) }).unwrap();
     let mut running = dispatches(&mut engine).remove(0).batch;
     // There is always one of a higher priority in the queue.
     for id in 2..3_000 {
         let now = at(10 * id);
-        engine
-            .handle_request(
-                now,
-                RequestMeta {
-                    priority: 0,
-                    ..request(id, 1)
-                },
-            )
-            .unwrap();
-        engine
-            .handle_request(
-                now,
-                RequestMeta {
-                    priority: 0,
-                    ..request(id + 100_000, 1)
-                },
-            )
-            .unwrap();
+        engine.handle_request(now, RequestMeta { priority: 0, ..request(id, 1) }).unwrap();
+        engine.handle_request(now, RequestMeta { priority: 0, ..request(id + 100_000, 1) }).unwrap();
         engine.handle_outcome(now, running, completed());
         let next = dispatches(&mut engine).remove(0);
         if ids(&next) == [1] {
@@ -361,10 +246,7 @@ fn a_low_priority_is_served_in_the_end() {
 
 #[test]
 fn batches_grow_while_no_slot_is_free() {
-    let mut engine = engine(ServingPlan {
-        max_in_flight: 1,
-        ..fifo()
-    });
+    let mut engine = engine(ServingPlan { max_in_flight: 1, ..fifo() });
     engine.handle_request(at(0), request(0, 1)).unwrap();
     engine.handle_timeout(at(20));
     let first = dispatches(&mut engine);
@@ -390,8 +272,5 @@ fn a_large_request_is_split_and_joined_again() {
         assert_eq!(engine.poll_answer(), None);
         engine.handle_outcome(at(30), dispatch.batch, completed());
     }
-    assert_eq!(
-        harness::answers(&mut engine),
-        [(gateway_contract::RequestId(1), harness::answered(&[]))]
-    );
+    assert_eq!(harness::answers(&mut engine), [(gateway_contract::RequestId(1), harness::answered(&[]))]);
 }

@@ -15,38 +15,17 @@ fn fifo() -> ServingPlan {
 }
 
 fn slow() -> ServingPlan {
-    ServingPlan {
-        max_queue_delay: ms(10_000),
-        slo_latency: ms(20_000),
-        ..fifo()
-    }
+    ServingPlan { max_queue_delay: ms(10_000), slo_latency: ms(20_000), ..fifo() }
 }
 
 #[test]
 fn a_hard_deadline_fires_in_the_queue() {
     let mut engine = engine(slow());
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                deadline: Some(at(50)),
-                ..request(1, 2)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(0), RequestMeta { deadline: Some(at(50)), ..request(1, 2) }).unwrap();
     assert_eq!(engine.poll_timeout(), Some((at(50), WakeReason::RequestDeadline)));
     engine.handle_timeout(at(50));
-    assert_eq!(
-        answers(&mut engine),
-        [(RequestId(1), RequestOutcome::DeadlineExceeded)]
-    );
-    assert_eq!(
-        events(&mut engine),
-        [Event::DeadlineExceeded {
-            model: MODEL,
-            in_queue: true
-        }]
-    );
+    assert_eq!(answers(&mut engine), [(RequestId(1), RequestOutcome::DeadlineExceeded)]);
+    assert_eq!(events(&mut engine), [Event::DeadlineExceeded { model: MODEL, in_queue: true }]);
     assert_eq!(engine.queue_depth(MODEL), (0, 0, None));
     assert!(engine.is_idle());
     assert_eq!(engine.poll_timeout(), None);
@@ -55,22 +34,11 @@ fn a_hard_deadline_fires_in_the_queue() {
 #[test]
 fn a_hard_deadline_fires_in_flight_and_the_late_outcome_is_silent() {
     let mut engine = engine(plan(PackingPolicy::None));
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                deadline: Some(at(50)),
-                ..request(1, 2)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(0), RequestMeta { deadline: Some(at(50)), ..request(1, 2) }).unwrap();
     let sent = dispatches(&mut engine).remove(0);
     assert_eq!(sent.latest_deadline, Some(at(50)));
     engine.handle_timeout(at(50));
-    assert_eq!(
-        answers(&mut engine),
-        [(RequestId(1), RequestOutcome::DeadlineExceeded)]
-    );
+    assert_eq!(answers(&mut engine), [(RequestId(1), RequestOutcome::DeadlineExceeded)]);
     assert!(!engine.is_idle(), "the invocation still runs");
     engine.handle_outcome(at(60), sent.batch, completed());
     assert_eq!(answers(&mut engine), []);
@@ -80,36 +48,17 @@ fn a_hard_deadline_fires_in_flight_and_the_late_outcome_is_silent() {
 #[test]
 fn an_outcome_after_the_deadline_does_not_beat_a_late_timer() {
     let mut engine = engine(plan(PackingPolicy::None));
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                deadline: Some(at(50)),
-                ..request(1, 1)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(0), RequestMeta { deadline: Some(at(50)), ..request(1, 1) }).unwrap();
     let sent = dispatches(&mut engine).remove(0);
     engine.handle_outcome(at(50), sent.batch, completed());
-    assert_eq!(
-        answers(&mut engine),
-        [(RequestId(1), RequestOutcome::DeadlineExceeded)]
-    );
+    assert_eq!(answers(&mut engine), [(RequestId(1), RequestOutcome::DeadlineExceeded)]);
 }
 
 #[test]
 fn deadlines_that_are_not_in_order_fire_in_order() {
     let mut engine = engine(slow());
     for (id, deadline) in [(1, 90), (2, 40), (3, 70), (4, 100)] {
-        engine
-            .handle_request(
-                at(0),
-                RequestMeta {
-                    deadline: Some(at(deadline)),
-                    ..request(id, 1)
-                },
-            )
-            .unwrap();
+        engine.handle_request(at(0), RequestMeta { deadline: Some(at(deadline)), ..request(id, 1) }).unwrap();
     }
     let mut fired = Vec::new();
     while let Some((wake, _)) = engine.poll_timeout().filter(|(wake, _)| *wake < at(1_000)) {
@@ -159,22 +108,12 @@ fn a_cancel_of_what_is_not_there_is_ignored() {
 #[test]
 fn many_cancels_leave_nothing_behind() {
     for packing in [PackingPolicy::Fifo, PackingPolicy::Deadline] {
-        let mut engine = engine(ServingPlan {
-            packing,
-            max_batch_size: 500,
-            ..slow()
-        });
+        let mut engine = engine(ServingPlan { packing, max_batch_size: 500, ..slow() });
         // One request stays at the front, so that everything behind it has to be cleared away from the middle.
         engine.handle_request(at(0), request(0, 1)).unwrap();
         for id in 1..200_000 {
             engine
-                .handle_request(
-                    at(1),
-                    RequestMeta {
-                        deadline: Some(at(5_000)),
-                        ..request(id, 1)
-                    },
-                )
+                .handle_request(at(1), RequestMeta { deadline: Some(at(5_000)), ..request(id, 1) })
                 .unwrap();
             engine.handle_cancel(at(1), RequestId(id));
             while engine.poll_event().is_some() {}
@@ -187,34 +126,13 @@ fn many_cancels_leave_nothing_behind() {
 
 #[test]
 fn drain_flushes_what_waits_and_ends_idle() {
-    let mut engine = engine(ServingPlan {
-        max_in_flight: 1,
-        ..slow()
-    });
-    engine.handle_plan(
-        at(0),
-        ServingPlan {
-            model: ModelId(1),
-            packing: PackingPolicy::Deadline,
-            ..slow()
-        },
-    );
+    let mut engine = engine(ServingPlan { max_in_flight: 1, ..slow() });
+    engine.handle_plan(at(0), ServingPlan { model: ModelId(1), packing: PackingPolicy::Deadline, ..slow() });
     engine.handle_request(at(0), request(1, 3)).unwrap();
-    engine
-        .handle_request(
-            at(0),
-            RequestMeta {
-                model: ModelId(1),
-                ..request(2, 2)
-            },
-        )
-        .unwrap();
+    engine.handle_request(at(0), RequestMeta { model: ModelId(1), ..request(2, 2) }).unwrap();
     engine.drain(at(1));
     let sent = dispatches(&mut engine);
-    assert_eq!(
-        sent.iter().map(|it| it.reason).collect::<Vec<_>>(),
-        [CloseReason::Drain; 2]
-    );
+    assert_eq!(sent.iter().map(|it| it.reason).collect::<Vec<_>>(), [CloseReason::Drain; 2]);
     assert!(!engine.is_idle());
     for dispatch in sent {
         engine.handle_outcome(at(2), dispatch.batch, completed());
@@ -227,21 +145,12 @@ fn drain_flushes_what_waits_and_ends_idle() {
 #[test]
 fn early_and_repeated_timeouts_change_nothing() {
     let run = |extra: bool| {
-        let mut engine = engine(ServingPlan {
-            packing: PackingPolicy::Deadline,
-            ..fifo()
-        });
+        let mut engine = engine(ServingPlan { packing: PackingPolicy::Deadline, ..fifo() });
         let mut log = Vec::new();
         for id in 0..100 {
             let now = at(3 * id);
             engine
-                .handle_request(
-                    now,
-                    RequestMeta {
-                        deadline: Some(now + ms(60)),
-                        ..request(id, 1)
-                    },
-                )
+                .handle_request(now, RequestMeta { deadline: Some(now + ms(60)), ..request(id, 1) })
                 .unwrap();
             if extra {
                 (0..3).for_each(|_| engine.handle_timeout(now));
@@ -277,38 +186,22 @@ fn recycled_part_lists_are_used_again() {
 #[test]
 fn memory_is_flat_after_a_million_requests_with_faults_and_cancels() {
     let mut engine = Engine::default();
-    engine.handle_plan(
-        Timestamp::ZERO,
-        ServingPlan {
-            packing: PackingPolicy::Deadline,
-            ..fifo()
-        },
-    );
+    engine.handle_plan(Timestamp::ZERO, ServingPlan { packing: PackingPolicy::Deadline, ..fifo() });
     let mut sizes = Vec::new();
     let mut revision = 1;
     for id in 0..1_000_000_u64 {
         let now = Timestamp::from_nanos(id * 1_000_000);
         let class = u16::try_from(id % 5).unwrap();
         engine
-            .handle_request(
-                now,
-                RequestMeta {
-                    class,
-                    deadline: Some(now + ms(300)),
-                    ..request(id, 1)
-                },
-            )
+            .handle_request(now, RequestMeta { class, deadline: Some(now + ms(300)), ..request(id, 1) })
             .unwrap();
         if id % 10 == 0 {
             engine.handle_cancel(now, RequestId(id));
         }
         if id % 1_000 == 0 {
             revision += 1;
-            let plan = ServingPlan {
-                revision: PlanRevision(revision),
-                packing: PackingPolicy::Deadline,
-                ..fifo()
-            };
+            let plan =
+                ServingPlan { revision: PlanRevision(revision), packing: PackingPolicy::Deadline, ..fifo() };
             engine.handle_plan(now, plan);
         }
         if engine.poll_timeout().is_some_and(|(wake, _)| wake <= now) {

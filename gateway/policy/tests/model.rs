@@ -18,12 +18,8 @@ use harness::{MODEL, Random, answers, dispatches, ms, plan, request};
 use naive::Naive;
 
 fn any_plan(random: &mut Random, revision: u64) -> ServingPlan {
-    let packing = [
-        PackingPolicy::None,
-        PackingPolicy::Fifo,
-        PackingPolicy::Deadline,
-        PackingPolicy::Deadline,
-    ];
+    let packing =
+        [PackingPolicy::None, PackingPolicy::Fifo, PackingPolicy::Deadline, PackingPolicy::Deadline];
     ServingPlan {
         revision: PlanRevision(revision),
         packing: packing[usize::try_from(random.below(4)).unwrap()],
@@ -41,14 +37,9 @@ fn any_plan(random: &mut Random, revision: u64) -> ServingPlan {
 
 fn any_request(random: &mut Random, id: u64, now: Timestamp) -> RequestMeta {
     let items = 1 + u32::try_from(if random.one_in(3) { random.below(15) } else { 0 }).unwrap();
-    let each: Vec<u32> = (0..items)
-        .map(|_| u32::try_from(random.below(200)).unwrap())
-        .collect();
-    let item_bytes = if random.one_in(2) {
-        ItemBytes::Uniform(each[0])
-    } else {
-        ItemBytes::Each(each.into())
-    };
+    let each: Vec<u32> = (0..items).map(|_| u32::try_from(random.below(200)).unwrap()).collect();
+    let item_bytes =
+        if random.one_in(2) { ItemBytes::Uniform(each[0]) } else { ItemBytes::Each(each.into()) };
     RequestMeta {
         item_bytes,
         response_bytes_per_item: u32::try_from(random.below(120)).unwrap(),
@@ -68,22 +59,10 @@ fn flat(dispatch: &gateway_policy::Dispatch) -> Vec<(u64, u32)> {
 fn compare(seed: u64, step: u32, engine: &mut Engine, naive: &mut Naive) {
     naive.send();
     let sent: Vec<_> = dispatches(engine).iter().map(flat).collect();
-    assert_eq!(
-        sent,
-        std::mem::take(&mut naive.sent),
-        "batches, seed {seed}, step {step}"
-    );
-    assert_eq!(
-        answers(engine),
-        std::mem::take(&mut naive.answers),
-        "answers, seed {seed}, step {step}"
-    );
+    assert_eq!(sent, std::mem::take(&mut naive.sent), "batches, seed {seed}, step {step}");
+    assert_eq!(answers(engine), std::mem::take(&mut naive.answers), "answers, seed {seed}, step {step}");
     let gauges = (naive.items(), naive.waiting_bytes(), naive.oldest());
-    assert_eq!(
-        engine.queue_depth(MODEL),
-        gauges,
-        "gauges, seed {seed}, step {step}"
-    );
+    assert_eq!(engine.queue_depth(MODEL), gauges, "gauges, seed {seed}, step {step}");
     let wake = engine.poll_timeout().map(|(at, _)| at);
     assert_eq!(wake, naive.wake(), "wake-up, seed {seed}, step {step}");
     assert_eq!(
@@ -123,11 +102,8 @@ fn run(seed: u64) {
                 engine.handle_cancel(now, RequestId(id));
             }
             2..=7 => {
-                let Some(batch) = naive
-                    .in_flight
-                    .keys()
-                    .nth(usize::try_from(random.below(3)).unwrap())
-                    .copied()
+                let Some(batch) =
+                    naive.in_flight.keys().nth(usize::try_from(random.below(3)).unwrap()).copied()
                 else {
                     continue;
                 };
@@ -143,11 +119,7 @@ fn run(seed: u64) {
                 let meta = any_request(&mut random, u64::from(step), now);
                 let expected = naive.admit(meta.clone());
                 let admitted = engine.handle_request(now, meta);
-                assert_eq!(
-                    admitted.is_ok(),
-                    expected,
-                    "{admitted:?}, seed {seed}, step {step}"
-                );
+                assert_eq!(admitted.is_ok(), expected, "{admitted:?}, seed {seed}, step {step}");
                 assert_ne!(admitted, Err(Rejection::UnknownModel));
             }
         }
@@ -159,11 +131,7 @@ fn run(seed: u64) {
     while let Some(batch) = naive.in_flight.keys().next().copied() {
         naive.advance(now);
         naive.complete(batch, &[]);
-        engine.handle_outcome(
-            now,
-            BatchId(batch),
-            BatchOutcome::Completed { failed: Vec::new() },
-        );
+        engine.handle_outcome(now, BatchId(batch), BatchOutcome::Completed { failed: Vec::new() });
         compare(seed, 301, &mut engine, &mut naive);
     }
     assert!(engine.is_idle(), "seed {seed}");

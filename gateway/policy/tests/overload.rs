@@ -18,10 +18,7 @@ fn load(world: &mut World<'_>, gap_micros: u64, seconds: u64, deadline: Option<D
     while now < seconds * 1_000_000 {
         now += random.below(2 * gap_micros + 1);
         let time = at(0) + Duration::from_micros(now);
-        let meta = RequestMeta {
-            deadline: deadline.map(|wait| time + wait),
-            ..request(id, 1)
-        };
+        let meta = RequestMeta { deadline: deadline.map(|wait| time + wait), ..request(id, 1) };
         world.arrive(time, meta);
         id += 1;
     }
@@ -40,11 +37,8 @@ fn large_queue(packing: PackingPolicy) -> ServingPlan {
 /// Runs a saturating load against a function that allows `cap` invocations of 100 ms at once. Gives goodput over the cap's and
 /// invocations per batch that was executed.
 fn against_a_cap(cap: u32, window: u32, retry_after: Option<Duration>) -> (f64, f64) {
-    let mut plan = ServingPlan {
-        max_in_flight: window,
-        max_batch_size: 4,
-        ..large_queue(PackingPolicy::Fifo)
-    };
+    let mut plan =
+        ServingPlan { max_in_flight: window, max_batch_size: 4, ..large_queue(PackingPolicy::Fifo) };
     (plan.retry.budget_ratio, plan.retry.budget_min_per_second) = (0.1, 1.0);
     let executing = std::cell::RefCell::new(Vec::<gateway_contract::Timestamp>::new());
     let mut world = World::new(
@@ -62,33 +56,14 @@ fn against_a_cap(cap: u32, window: u32, retry_after: Option<Duration>) -> (f64, 
     );
     let seconds = 20;
     let capacity = f64::from(cap) * 4.0 * 10.0;
-    load(
-        &mut world,
-        1_000_000 / u64::from(cap * 4 * 10) * 2 / 3,
-        seconds,
-        None,
-    );
+    load(&mut world, 1_000_000 / u64::from(cap * 4 * 10) * 2 / 3, seconds, None);
     world.run(1_000_000);
-    assert_eq!(
-        world.succeeded(),
-        world.admitted.len(),
-        "a throttle is no reason to fail"
-    );
+    assert_eq!(world.succeeded(), world.admitted.len(), "a throttle is no reason to fail");
     let until = at(seconds * 1_000);
-    let good = world
-        .answers
-        .values()
-        .filter(|(time, outcome)| *time <= until && *outcome == answered(&[]))
-        .count();
-    let executed = world
-        .dispatched
-        .iter()
-        .filter(|dispatch| dispatch.attempt == 1)
-        .count();
-    (
-        good as f64 / (capacity * seconds as f64),
-        world.dispatched.len() as f64 / executed as f64,
-    )
+    let good =
+        world.answers.values().filter(|(time, outcome)| *time <= until && *outcome == answered(&[])).count();
+    let executed = world.dispatched.iter().filter(|dispatch| dispatch.attempt == 1).count();
+    (good as f64 / (capacity * seconds as f64), world.dispatched.len() as f64 / executed as f64)
 }
 
 #[test]
@@ -96,25 +71,15 @@ fn goodput_stays_near_a_concurrency_cap_without_a_retry_storm() {
     for (cap, window) in [(4, 16), (8, 32), (8, 9), (20, 64), (50, 100)] {
         for retry_after in [None, Some(ms(100))] {
             let (goodput, invocations) = against_a_cap(cap, window, retry_after);
-            assert!(
-                goodput >= 0.95,
-                "goodput {goodput:.3} of cap {cap}, window {window}, {retry_after:?}"
-            );
-            assert!(
-                invocations <= 1.2,
-                "{invocations:.3} invocations per batch, cap {cap}, window {window}"
-            );
+            assert!(goodput >= 0.95, "goodput {goodput:.3} of cap {cap}, window {window}, {retry_after:?}");
+            assert!(invocations <= 1.2, "{invocations:.3} invocations per batch, cap {cap}, window {window}");
         }
     }
 }
 
 /// A function whose batches take 8 ms + 1 ms per item, 2 at once, under `times` the load that it carries with full batches.
 fn overload(packing: PackingPolicy, times: u64, deadline: Option<Duration>) -> (f64, f64) {
-    let plan = ServingPlan {
-        max_in_flight: 2,
-        max_batch_size: 32,
-        ..large_queue(packing)
-    };
+    let plan = ServingPlan { max_in_flight: 2, max_batch_size: 32, ..large_queue(packing) };
     let mut world = World::new(
         vec![plan],
         Box::new(|_, dispatch, _| (completed(), ms(8) + ms(u64::from(dispatch.items)))),
@@ -125,10 +90,7 @@ fn overload(packing: PackingPolicy, times: u64, deadline: Option<Duration>) -> (
     world.run(1_000_000);
     world.check_finished();
     let until = at(seconds * 1_000);
-    let good = world
-        .answers
-        .values()
-        .filter(|(time, outcome)| *time <= until && *outcome == answered(&[]));
+    let good = world.answers.values().filter(|(time, outcome)| *time <= until && *outcome == answered(&[]));
     let items: u32 = world.dispatched.iter().map(|dispatch| dispatch.items).sum();
     let fill = f64::from(items) / world.dispatched.len() as f64;
     (good.count() as f64 / (capacity_per_second * seconds as f64), fill)
@@ -139,14 +101,8 @@ fn goodput_is_flat_under_five_times_the_load() {
     for deadline in [ms(100), ms(300), ms(2_000)] {
         for times in [2, 5] {
             let (goodput, fill) = overload(PackingPolicy::Deadline, times, Some(deadline));
-            assert!(
-                goodput >= 0.9,
-                "goodput {goodput:.3} at {times} times the load, deadline {deadline:?}"
-            );
-            assert!(
-                fill >= 28.0,
-                "fill {fill:.1} at {times} times the load, deadline {deadline:?}"
-            );
+            assert!(goodput >= 0.9, "goodput {goodput:.3} at {times} times the load, deadline {deadline:?}");
+            assert!(fill >= 28.0, "fill {fill:.1} at {times} times the load, deadline {deadline:?}");
         }
     }
 }
@@ -172,39 +128,22 @@ fn at_moderate_load_objectives_are_met() {
     load(&mut world, 3_000, 10, None);
     world.run(1_000_000);
     world.check_finished();
-    let late = world
-        .answers
-        .iter()
-        .filter(|(id, (time, _))| *time - world.admitted[*id].0 > ms(200))
-        .count();
+    let late = world.answers.iter().filter(|(id, (time, _))| *time - world.admitted[*id].0 > ms(200)).count();
     assert_eq!(late, 0, "of {}", world.answers.len());
     let fill = world.admitted.len() as f64 / world.dispatched.len() as f64;
-    assert!(
-        fill >= 25.0,
-        "the objective leaves time to fill batches: {fill:.1}"
-    );
+    assert!(fill >= 25.0, "the objective leaves time to fill batches: {fill:.1}");
 }
 
 #[test]
 fn a_burst_is_worked_off_and_nothing_that_was_admitted_in_time_is_lost() {
-    let plan = ServingPlan {
-        max_in_flight: 4,
-        max_batch_size: 16,
-        ..large_queue(PackingPolicy::Deadline)
-    };
+    let plan = ServingPlan { max_in_flight: 4, max_batch_size: 16, ..large_queue(PackingPolicy::Deadline) };
     let mut world = World::new(
         vec![plan],
         Box::new(|_, dispatch, _| (completed(), ms(8) + ms(u64::from(dispatch.items)))),
     );
     for id in 0..1_000 {
         let deadline = Some(at(100 + 3_000));
-        world.arrive(
-            at(100),
-            RequestMeta {
-                deadline,
-                ..request(id, 1)
-            },
-        );
+        world.arrive(at(100), RequestMeta { deadline, ..request(id, 1) });
     }
     world.run(100_000);
     world.check_finished();
@@ -214,20 +153,12 @@ fn a_burst_is_worked_off_and_nothing_that_was_admitted_in_time_is_lost() {
 #[test]
 fn one_models_dead_function_does_not_slow_another() {
     let dead = large_queue(PackingPolicy::Deadline);
-    let healthy = ServingPlan {
-        model: ModelId(1),
-        ..dead.clone()
-    };
+    let healthy = ServingPlan { model: ModelId(1), ..dead.clone() };
     let mut world = World::new(
         vec![dead, healthy],
         Box::new(|_, dispatch, _| {
             if dispatch.model == ModelId(0) {
-                (
-                    BatchOutcome::Throttled {
-                        retry_after: Some(ms(1_000)),
-                    },
-                    ms(2),
-                )
+                (BatchOutcome::Throttled { retry_after: Some(ms(1_000)) }, ms(2))
             } else {
                 (completed(), ms(12))
             }
@@ -236,14 +167,7 @@ fn one_models_dead_function_does_not_slow_another() {
     for id in 0..2_000 {
         let model = ModelId(u16::try_from(id % 2).unwrap());
         let time = at(id);
-        world.arrive(
-            time,
-            RequestMeta {
-                model,
-                deadline: Some(time + ms(400)),
-                ..request(id, 1)
-            },
-        );
+        world.arrive(time, RequestMeta { model, deadline: Some(time + ms(400)), ..request(id, 1) });
     }
     world.run(1_000_000);
     world.check_finished();
@@ -252,26 +176,15 @@ fn one_models_dead_function_does_not_slow_another() {
         mine.filter(|(_, (_, outcome))| *outcome == answered(&[])).count()
     };
     assert_eq!((good(0), good(1)), (0, 1_000));
-    let expired = world
-        .answers
-        .values()
-        .filter(|(_, outcome)| *outcome == RequestOutcome::DeadlineExceeded)
-        .count();
-    let counted = world
-        .events
-        .iter()
-        .filter(|event| matches!(event, Event::DeadlineExceeded { .. }))
-        .count();
+    let expired =
+        world.answers.values().filter(|(_, outcome)| *outcome == RequestOutcome::DeadlineExceeded).count();
+    let counted = world.events.iter().filter(|event| matches!(event, Event::DeadlineExceeded { .. })).count();
     assert_eq!(expired, counted);
 }
 
 #[test]
 fn a_window_far_above_the_cap_fails_nobody_even_on_a_small_budget() {
-    let mut plan = ServingPlan {
-        max_in_flight: 100,
-        max_batch_size: 4,
-        ..large_queue(PackingPolicy::Fifo)
-    };
+    let mut plan = ServingPlan { max_in_flight: 100, max_batch_size: 4, ..large_queue(PackingPolicy::Fifo) };
     (plan.retry.budget_ratio, plan.retry.budget_min_per_second) = (0.1, 1.0);
     let mut executing = Vec::<gateway_contract::Timestamp>::new();
     let mut world = World::new(
@@ -298,11 +211,7 @@ fn a_window_far_above_the_cap_fails_nobody_even_on_a_small_budget() {
 
 #[test]
 fn batches_hold_few_length_classes_under_load_and_no_class_is_neglected() {
-    let plan = ServingPlan {
-        max_in_flight: 2,
-        max_batch_size: 16,
-        ..large_queue(PackingPolicy::Deadline)
-    };
+    let plan = ServingPlan { max_in_flight: 2, max_batch_size: 16, ..large_queue(PackingPolicy::Deadline) };
     let mut world = World::new(
         vec![plan],
         Box::new(|_, dispatch, _| (completed(), ms(8) + ms(u64::from(dispatch.items)))),
@@ -312,23 +221,13 @@ fn batches_hold_few_length_classes_under_load_and_no_class_is_neglected() {
         // A quarter more than the function carries, in six classes.
         let time = at(0) + Duration::from_micros(id * 600);
         let class = u16::try_from(random.below(6)).unwrap();
-        world.arrive(
-            time,
-            RequestMeta {
-                class,
-                deadline: Some(time + ms(600)),
-                ..request(id, 1)
-            },
-        );
+        world.arrive(time, RequestMeta { class, deadline: Some(time + ms(600)), ..request(id, 1) });
     }
     world.run(1_000_000);
     world.check_finished();
     let classes_of = |dispatch: &gateway_policy::Dispatch| {
-        let mut classes: Vec<u16> = dispatch
-            .parts
-            .iter()
-            .map(|part| world.admitted[&part.request].1.class)
-            .collect();
+        let mut classes: Vec<u16> =
+            dispatch.parts.iter().map(|part| world.admitted[&part.request].1.class).collect();
         classes.sort_unstable();
         classes.dedup();
         classes.len()
@@ -337,10 +236,7 @@ fn batches_hold_few_length_classes_under_load_and_no_class_is_neglected() {
     let mean = loaded.iter().sum::<usize>() as f64 / loaded.len() as f64;
     assert!(mean <= 2.0, "{mean:.2} classes per batch");
     let good = |class| {
-        let mine = world
-            .answers
-            .iter()
-            .filter(|(id, _)| world.admitted[*id].1.class == class);
+        let mine = world.answers.iter().filter(|(id, _)| world.admitted[*id].1.class == class);
         mine.filter(|(_, (_, outcome))| *outcome == answered(&[])).count()
     };
     let counts: Vec<usize> = (0..6).map(good).collect();

@@ -13,11 +13,7 @@ fn fifo() -> ServingPlan {
 }
 
 fn slow() -> ServingPlan {
-    ServingPlan {
-        max_queue_delay: ms(10_000),
-        slo_latency: ms(20_000),
-        ..fifo()
-    }
+    ServingPlan { max_queue_delay: ms(10_000), slo_latency: ms(20_000), ..fifo() }
 }
 
 #[test]
@@ -36,10 +32,7 @@ fn what_waits_is_repacked_under_a_new_plan() {
     };
     engine.handle_plan(at(1), next);
     let sent = dispatches(&mut engine);
-    assert_eq!(
-        sent.iter().map(|it| (it.items, it.revision)).collect::<Vec<_>>(),
-        [(3, PlanRevision(2)); 2]
-    );
+    assert_eq!(sent.iter().map(|it| (it.items, it.revision)).collect::<Vec<_>>(), [(3, PlanRevision(2)); 2]);
 }
 
 #[test]
@@ -50,12 +43,7 @@ fn a_lower_capacity_loses_nothing_that_was_admitted() {
     }
     engine.handle_plan(
         at(1),
-        ServingPlan {
-            queue_capacity_items: 2,
-            queue_capacity_bytes: 150,
-            max_in_flight: 1,
-            ..slow()
-        },
+        ServingPlan { queue_capacity_items: 2, queue_capacity_bytes: 150, max_in_flight: 1, ..slow() },
     );
     assert_eq!(engine.queue_depth(MODEL).0, 7);
     assert!(engine.handle_request(at(2), request(50, 1)).is_err());
@@ -68,24 +56,12 @@ fn a_batch_in_flight_is_retried_in_pieces_that_fit_the_new_plan() {
     let mut engine = engine(fifo());
     engine.handle_request(at(0), request(1, 8)).unwrap();
     let first = dispatches(&mut engine).remove(0);
-    engine.handle_plan(
-        at(1),
-        ServingPlan {
-            revision: PlanRevision(2),
-            max_batch_size: 3,
-            ..fifo()
-        },
-    );
+    engine.handle_plan(at(1), ServingPlan { revision: PlanRevision(2), max_batch_size: 3, ..fifo() });
     engine.handle_outcome(at(2), first.batch, BatchOutcome::Unknown);
     let (wake, _) = engine.poll_timeout().unwrap();
     engine.handle_timeout(wake);
     let again = dispatches(&mut engine);
-    assert!(
-        again
-            .iter()
-            .all(|it| it.items <= 3 && it.revision == PlanRevision(2)),
-        "{again:?}"
-    );
+    assert!(again.iter().all(|it| it.items <= 3 && it.revision == PlanRevision(2)), "{again:?}");
     assert_eq!(again.iter().map(|it| it.items).sum::<u32>(), 8);
     for dispatch in again {
         engine.handle_outcome(wake, dispatch.batch, completed());
@@ -100,11 +76,7 @@ fn an_outcome_of_an_earlier_plan_still_counts() {
     let first = dispatches(&mut engine).remove(0);
     engine.handle_plan(
         at(1),
-        ServingPlan {
-            revision: PlanRevision(2),
-            packing: PackingPolicy::None,
-            ..fifo()
-        },
+        ServingPlan { revision: PlanRevision(2), packing: PackingPolicy::None, ..fifo() },
     );
     engine.handle_outcome(at(2), first.batch, completed());
     assert_eq!(answers(&mut engine), [(RequestId(1), answered(&[]))]);

@@ -41,11 +41,7 @@ fn any_request(random: &mut Random, id: u64, models: u64, now: Timestamp) -> Req
     let uniform = any_bytes();
     RequestMeta {
         model: ModelId(u16::try_from(random.below(models)).unwrap()),
-        item_bytes: if random.one_in(2) {
-            ItemBytes::Uniform(uniform)
-        } else {
-            ItemBytes::Each(each.into())
-        },
+        item_bytes: if random.one_in(2) { ItemBytes::Uniform(uniform) } else { ItemBytes::Each(each.into()) },
         response_bytes_per_item: u32::try_from(random.below(150)).unwrap(),
         class: u16::try_from(random.below(4)).unwrap(),
         priority: u8::try_from(random.below(3)).unwrap(),
@@ -60,21 +56,15 @@ fn any_outcome(random: &mut Random, dispatch: &Dispatch, faults: u64) -> (BatchO
         BatchOutcome::Completed { failed: Vec::new() }
     } else {
         match random.below(8) {
-            0 => BatchOutcome::Throttled {
-                retry_after: random.one_in(2).then(|| ms(random.below(50))),
-            },
+            0 => BatchOutcome::Throttled { retry_after: random.one_in(2).then(|| ms(random.below(50))) },
             1 => BatchOutcome::FunctionError,
             2 => BatchOutcome::TooLarge(TooLarge::Request),
             3 => BatchOutcome::TooLarge(TooLarge::Response),
             4 => BatchOutcome::Unknown,
-            5 => BatchOutcome::Refused {
-                permanent: random.one_in(3),
-            },
+            5 => BatchOutcome::Refused { permanent: random.one_in(3) },
             _ => {
                 let failed = (0..dispatch.items).filter(|_| random.one_in(3));
-                BatchOutcome::Completed {
-                    failed: failed.map(|at| (at, ItemFailure::ModelFailed)).collect(),
-                }
+                BatchOutcome::Completed { failed: failed.map(|at| (at, ItemFailure::ModelFailed)).collect() }
             }
         }
     };
@@ -90,11 +80,7 @@ fn any_plans(random: &mut Random) -> Vec<Vec<ServingPlan>> {
         ..any_plan(random, u16::try_from(model).unwrap())
     };
     (0..models)
-        .map(|model| {
-            (0..revisions)
-                .map(|revision| plan_of(random, model, revision))
-                .collect()
-        })
+        .map(|model| (0..revisions).map(|revision| plan_of(random, model, revision)).collect())
         .collect()
 }
 
@@ -154,19 +140,13 @@ fn check_bytes(world: &World<'_>, plan: &ServingPlan, dispatch: &Dispatch) {
         bytes += match &meta.item_bytes {
             ItemBytes::Uniform(each) => u64::from(*each) * u64::from(part.items),
             ItemBytes::Each(each) => {
-                let run = each
-                    .iter()
-                    .skip(part.first_item as usize)
-                    .take(part.items as usize);
+                let run = each.iter().skip(part.first_item as usize).take(part.items as usize);
                 run.map(|&bytes| u64::from(bytes)).sum()
             }
         };
     }
     assert!(bytes <= plan.max_request_payload_bytes, "{bytes} in {dispatch:?}");
-    assert!(
-        response_bytes <= plan.max_response_payload_bytes,
-        "{response_bytes} in {dispatch:?}"
-    );
+    assert!(response_bytes <= plan.max_response_payload_bytes, "{response_bytes} in {dispatch:?}");
 }
 
 proptest! {

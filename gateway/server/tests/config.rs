@@ -20,10 +20,7 @@ outputs = [{ name = "y", datatype = "FP32", shape = [4] }]
 fn place() -> (tempfile::TempDir, Source) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.toml"), MANIFEST).unwrap();
-    let source = Source {
-        path: Some(folder.path().join("gateway.toml")),
-        ..Source::default()
-    };
+    let source = Source { path: Some(folder.path().join("gateway.toml")), ..Source::default() };
     (folder, source)
 }
 
@@ -54,10 +51,7 @@ fn a_value_out_of_range_is_an_error_at_its_key() {
     assert!(message.contains("gateway.toml:2:18: -5 is not 0 to"), "{message}");
     let plan = format!("{MODEL}[models.echo.plan]\nmax_batch_size = 0\n");
     let message = error(&plan);
-    assert!(
-        message.contains("gateway.toml:4:") && message.contains("max_batch_size"),
-        "{message}"
-    );
+    assert!(message.contains("gateway.toml:4:") && message.contains("max_batch_size"), "{message}");
     let service_times = format!("{MODEL}[models.echo.plan]\nservice_time_upper_ms = [[8, 50], [1, 20]]\n");
     assert!(error(&service_times).contains("service_time_upper"));
 }
@@ -65,19 +59,13 @@ fn a_value_out_of_range_is_an_error_at_its_key() {
 #[test]
 fn a_missing_manifest_is_named_with_the_path_that_was_tried() {
     let message = error("[models.echo]\nmanifest = \"nowhere\"\nfunction = \"f\"\n");
-    assert!(
-        message.contains("gateway.toml:2:1: `models.echo.manifest` cannot be read at"),
-        "{message}"
-    );
+    assert!(message.contains("gateway.toml:2:1: `models.echo.manifest` cannot be read at"), "{message}");
 }
 
 #[test]
 fn every_problem_is_told_at_once() {
     let message = error("[limits]\nmax_items = 0\n[aws]\ncredentials = \"static-test\"\n");
-    assert!(
-        message.contains("limits.max_items") && message.contains("aws.credentials"),
-        "{message}"
-    );
+    assert!(message.contains("limits.max_items") && message.contains("aws.credentials"), "{message}");
 }
 
 #[test]
@@ -94,14 +82,7 @@ fn command_line_beats_environment_beats_file_beats_default() {
     source.overrides = vec![("models.echo.plan.max_batch_size".to_owned(), "6".to_owned())];
     let loaded = load_text(&text, &source).unwrap();
     let plan = &loaded.settings.models[0].plan;
-    assert_eq!(
-        (
-            plan.max_batch_size,
-            plan.max_in_flight,
-            plan.rungs[0].process_count
-        ),
-        (6, 5, 4)
-    );
+    assert_eq!((plan.max_batch_size, plan.max_in_flight, plan.rungs[0].process_count), (6, 5, 4));
     assert_eq!(loaded.settings.invoker.region.as_deref(), Some("eu-central-1"));
     let listing = print_effective(&loaded, true);
     for line in [
@@ -135,26 +116,17 @@ fn a_qualifier_defaults_to_the_memory_and_rungs_replace_the_default_one() {
     let rungs = "[models.echo.plan]\nmax_batch_size = 8\nrungs = [{ max_items = 2, memory_mib = 512 }, { max_items = 8, memory_mib = 2048, process_count = 2, qualifier = \"big\" }]\n";
     let loaded = load_text(&format!("{MODEL}{rungs}"), &source).unwrap();
     let rungs = &loaded.settings.models[0].plan.rungs;
-    assert_eq!(
-        (rungs[0].qualifier.as_str(), rungs[1].qualifier.as_str()),
-        ("mem-512", "big")
-    );
+    assert_eq!((rungs[0].qualifier.as_str(), rungs[1].qualifier.as_str()), ("mem-512", "big"));
 }
 
 #[test]
 fn only_keys_that_need_a_restart_are_reported_so() {
     let (_folder, source) = place();
     let before = load_text(MODEL, &source).unwrap().config;
-    let after = load_text(
-        &format!("{MODEL}[models.echo.plan]\nmax_batch_size = 3\n"),
-        &source,
-    )
-    .unwrap()
-    .config;
+    let after =
+        load_text(&format!("{MODEL}[models.echo.plan]\nmax_batch_size = 3\n"), &source).unwrap().config;
     assert!(changed_restart_keys(&before, &after).is_empty());
-    let after = load_text(&format!("[log]\nformat = \"json\"\n{MODEL}"), &source)
-        .unwrap()
-        .config;
+    let after = load_text(&format!("[log]\nformat = \"json\"\n{MODEL}"), &source).unwrap().config;
     assert_eq!(changed_restart_keys(&before, &after), ["log.format"]);
 }
 
@@ -171,11 +143,7 @@ fn the_example_is_valid() {
     std::fs::write(folder.path().join("models/sentiment/model.toml"), MANIFEST).unwrap();
     let copy = folder.path().join("penstock.example.toml");
     std::fs::write(&copy, text).unwrap();
-    let loaded = load(&Source {
-        path: Some(copy),
-        ..Source::default()
-    })
-    .unwrap();
+    let loaded = load(&Source { path: Some(copy), ..Source::default() }).unwrap();
     assert_eq!(loaded.settings.models[0].name, "sentiment");
 }
 
@@ -183,16 +151,9 @@ fn the_example_is_valid() {
 fn the_committed_schema_and_reference_are_not_stale() {
     for (file, wanted, command) in [
         ("docs/config.schema.json", schema_json(), "penstock config-schema"),
-        (
-            "docs/config.md",
-            reference_markdown(),
-            "penstock config-schema --markdown",
-        ),
+        ("docs/config.md", reference_markdown(), "penstock config-schema --markdown"),
     ] {
         let committed = std::fs::read_to_string(repository().join(file)).unwrap_or_default();
-        assert!(
-            committed == wanted,
-            "{file} is stale: write it again with `{command} > {file}`"
-        );
+        assert!(committed == wanted, "{file} is stale: write it again with `{command} > {file}`");
     }
 }

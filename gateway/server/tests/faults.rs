@@ -24,53 +24,33 @@ fn batches_of(items: u32) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_storm_costs_no_request_and_no_retry_storm() {
     const CAP: usize = 4;
-    let world = world(
-        &format!("max_in_flight = 32\n{ONE_BY_ONE}\nmax_attempts = 50\nbudget_ratio = 1.0"),
-        |call| {
+    let world =
+        world(&format!("max_in_flight = 32\n{ONE_BY_ONE}\nmax_attempts = 50\nbudget_ratio = 1.0"), |call| {
             if call.running > CAP {
                 throttle("0.02")
             } else {
                 Act::Later(Duration::from_millis(10), Box::new(echo(&call.request, &[])))
             }
-        },
-    )
-    .await;
-    let requests: Vec<_> = (0..300_u16)
-        .map(|n| (f32::from(n), tokio::spawn(world.send(f32::from(n)))))
-        .collect();
+        })
+        .await;
+    let requests: Vec<_> =
+        (0..300_u16).map(|n| (f32::from(n), tokio::spawn(world.send(f32::from(n))))).collect();
     for (sent, request) in requests {
         let (status, body) = request.await.unwrap();
         assert_eq!(status, 200, "{body}");
         assert!((value(&body) - f64::from(sent)).abs() < 1e-9);
     }
     let calls = world.lambda.calls();
-    assert!(
-        calls <= 600,
-        "{calls} invocations for 300 requests: the window did not adapt"
-    );
-    assert!(
-        world
-            .metric("penstock_retries_total{model=\"echo\",reason=\"throttled\"}")
-            .await
-            > 0.0
-    );
+    assert!(calls <= 600, "{calls} invocations for 300 requests: the window did not adapt");
+    assert!(world.metric("penstock_retries_total{model=\"echo\",reason=\"throttled\"}").await > 0.0);
 }
 
 // Row 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_outcomes_are_retried_once_and_answered_once() {
-    for fault in [
-        || service_error(500, "ServiceException", &json!({})),
-        || Act::Reset,
-    ] {
-        let world = world(ONE_BY_ONE, move |call| {
-            if call.n == 0 {
-                fault()
-            } else {
-                echo(&call.request, &[])
-            }
-        })
-        .await;
+    for fault in [|| service_error(500, "ServiceException", &json!({})), || Act::Reset] {
+        let world =
+            world(ONE_BY_ONE, move |call| if call.n == 0 { fault() } else { echo(&call.request, &[]) }).await;
         let (status, body) = world.send(7.0).await;
         assert_eq!((status, value(&body)), (200, 7.0));
         assert_eq!(world.lambda.calls(), 2);
@@ -85,20 +65,11 @@ async fn unknown_outcomes_are_retried_once_and_answered_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_poison_item_in_64_fails_alone() {
     let world = world(&batches_of(64), |call| {
-        let poison = call.request.inputs[0]
-            .data
-            .chunks(4)
-            .any(|bytes| bytes == 13.0_f32.to_le_bytes());
-        if poison {
-            function_error("Runtime.ExitError")
-        } else {
-            echo(&call.request, &[])
-        }
+        let poison = call.request.inputs[0].data.chunks(4).any(|bytes| bytes == 13.0_f32.to_le_bytes());
+        if poison { function_error("Runtime.ExitError") } else { echo(&call.request, &[]) }
     })
     .await;
-    let requests: Vec<_> = (0..64_u16)
-        .map(|n| (n, tokio::spawn(world.send(f32::from(n)))))
-        .collect();
+    let requests: Vec<_> = (0..64_u16).map(|n| (n, tokio::spawn(world.send(f32::from(n))))).collect();
     for (n, request) in requests {
         let (status, body) = request.await.unwrap();
         if n == 13 {
@@ -125,9 +96,7 @@ async fn a_partial_failure_fails_its_items_only() {
         echo(&call.request, &errors)
     })
     .await;
-    let requests: Vec<_> = (0..8_u16)
-        .map(|n| (n, tokio::spawn(world.send(f32::from(n)))))
-        .collect();
+    let requests: Vec<_> = (0..8_u16).map(|n| (n, tokio::spawn(world.send(f32::from(n))))).collect();
     for (n, request) in requests {
         let (status, body) = request.await.unwrap();
         if n == 3 {
@@ -136,12 +105,7 @@ async fn a_partial_failure_fails_its_items_only() {
             assert_eq!((status, value(&body)), (200, f64::from(n)));
         }
     }
-    assert_eq!(
-        world
-            .metric("penstock_item_errors_total{code=\"invalid_input\",model=\"echo\"}")
-            .await,
-        1.0
-    );
+    assert_eq!(world.metric("penstock_item_errors_total{code=\"invalid_input\",model=\"echo\"}").await, 1.0);
 }
 
 // Row 5.
@@ -159,10 +123,7 @@ async fn garbage_from_a_worker_is_a_function_error_and_shifts_no_answer() {
     .await;
     let (first, second) = (tokio::spawn(world.send(1.0)), tokio::spawn(world.send(2.0)));
     let results = [(1.0, first.await.unwrap()), (2.0, second.await.unwrap())];
-    let good = results
-        .iter()
-        .filter(|(sent, (status, body))| *status == 200 && value(body) == *sent)
-        .count();
+    let good = results.iter().filter(|(sent, (status, body))| *status == 200 && value(body) == *sent).count();
     let failed = results.iter().filter(|(_, (status, _))| *status >= 500).count();
     assert_eq!((good, failed), (1, 1), "{results:?}");
 }
@@ -178,9 +139,7 @@ async fn an_answer_that_is_too_large_is_asked_for_in_halves() {
         }
     })
     .await;
-    let requests: Vec<_> = (0..8_u16)
-        .map(|n| (n, tokio::spawn(world.send(f32::from(n)))))
-        .collect();
+    let requests: Vec<_> = (0..8_u16).map(|n| (n, tokio::spawn(world.send(f32::from(n))))).collect();
     for (n, request) in requests {
         let (status, body) = request.await.unwrap();
         assert_eq!((status, value(&body)), (200, f64::from(n)), "{body}");
@@ -190,19 +149,11 @@ async fn an_answer_that_is_too_large_is_asked_for_in_halves() {
 // Row 8.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_fits_no_request_is_refused_before_any_invocation() {
-    let world = world("max_request_payload_bytes = 10000", |call| {
-        echo(&call.request, &[])
-    })
-    .await;
+    let world = world("max_request_payload_bytes = 10000", |call| echo(&call.request, &[])).await;
     let data = vec![1.0_f32; 4000];
     let body = json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, 4000], "data": data }] });
-    let (status, answer) = request(
-        world.gateway.public_address(),
-        "POST",
-        "/v2/models/echo/infer",
-        &body.to_string(),
-    )
-    .await;
+    let (status, answer) =
+        request(world.gateway.public_address(), "POST", "/v2/models/echo/infer", &body.to_string()).await;
     assert_eq!((status, world.lambda.calls()), (413, 0), "{answer}");
 }
 
@@ -217,12 +168,7 @@ async fn a_client_that_leaves_takes_its_queued_item_along() {
     leaving.abort();
     let (status, body) = staying.await.unwrap();
     assert_eq!((status, value(&body)), (200, 2.0));
-    assert_eq!(
-        world
-            .metric("penstock_cancelled_in_queue_total{model=\"echo\"}")
-            .await,
-        1.0
-    );
+    assert_eq!(world.metric("penstock_cancelled_in_queue_total{model=\"echo\"}").await, 1.0);
     assert_eq!(world.metric("penstock_queue_items{model=\"echo\"}").await, 0.0);
     assert_eq!(world.metric("penstock_requests_in_flight").await, 0.0);
 }
@@ -230,10 +176,9 @@ async fn a_client_that_leaves_takes_its_queued_item_along() {
 // Row 10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_is_kept_with_504() {
-    let world = world(ONE_BY_ONE, |call| {
-        Act::Later(Duration::from_secs(3), Box::new(echo(&call.request, &[])))
-    })
-    .await;
+    let world =
+        world(ONE_BY_ONE, |call| Act::Later(Duration::from_secs(3), Box::new(echo(&call.request, &[]))))
+            .await;
     let (status, body) = world.send_items(&[1.0], &json!({ "timeout": 400_000 })).await;
     assert_eq!(status, 504, "{body}");
 }
@@ -301,19 +246,13 @@ async fn models_come_and_go_with_a_reload() {
 async fn a_stop_turns_unready_first_flushes_and_answers_everything() {
     let plan = "packing = \"fifo\"\nmax_batch_size = 64\nmax_queue_delay_ms = 20000";
     let world = world(plan, |call| echo(&call.request, &[])).await;
-    let waiting: Vec<_> = (0..5_u16)
-        .map(|n| (n, tokio::spawn(world.send(f32::from(n)))))
-        .collect();
+    let waiting: Vec<_> = (0..5_u16).map(|n| (n, tokio::spawn(world.send(f32::from(n))))).collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (admin, public) = (world.gateway.admin_address(), world.gateway.public_address());
     assert_eq!(request(admin, "GET", "/health/ready", "").await.0, 200);
     let stop = tokio::spawn(world.gateway.shutdown());
     tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(
-        request(public, "GET", "/v2/health/ready", "").await.0,
-        503,
-        "not ready, and still serving"
-    );
+    assert_eq!(request(public, "GET", "/v2/health/ready", "").await.0, 503, "not ready, and still serving");
     assert!(stop.await.unwrap(), "everything finished");
     for (n, request) in waiting {
         let (status, body) = request.await.unwrap();
@@ -356,29 +295,11 @@ async fn billed_time_comes_from_the_report_or_is_flagged_as_estimated() {
     })
     .await;
     world.send(1.0).await;
-    assert_eq!(
-        world
-            .metric("penstock_lambda_billed_seconds_total{model=\"echo\"}")
-            .await,
-        0.01
-    );
-    assert_eq!(
-        world
-            .metric("penstock_report_parse_failures_total{model=\"echo\"}")
-            .await,
-        0.0
-    );
+    assert_eq!(world.metric("penstock_lambda_billed_seconds_total{model=\"echo\"}").await, 0.01);
+    assert_eq!(world.metric("penstock_report_parse_failures_total{model=\"echo\"}").await, 0.0);
     world.send(1.0).await;
-    assert_eq!(
-        world
-            .metric("penstock_report_parse_failures_total{model=\"echo\"}")
-            .await,
-        1.0
-    );
+    assert_eq!(world.metric("penstock_report_parse_failures_total{model=\"echo\"}").await, 1.0);
     assert!(
-        world
-            .metric("penstock_cost_usd_total{component=\"lambda_duration\",model=\"echo\"}")
-            .await
-            > 0.0
+        world.metric("penstock_cost_usd_total{component=\"lambda_duration\",model=\"echo\"}").await > 0.0
     );
 }

@@ -41,21 +41,12 @@ fn move_everything(catalogue: &Arc<Catalogue>) {
             reason: CloseReason::Full,
             oldest_wait: Duration::from_millis(5),
         },
-        Event::Retried {
-            model: id,
-            reason: RetryReason::Throttled,
-        },
-        Event::RetryDenied {
-            model: id,
-            reason: RetryReason::Unreachable,
-        },
+        Event::Retried { model: id, reason: RetryReason::Throttled },
+        Event::RetryDenied { model: id, reason: RetryReason::Unreachable },
         Event::Bisected { model: id, items: 3 },
         Event::DuplicateSuppressed,
         Event::CancelledInQueue { model: id },
-        Event::DeadlineExceeded {
-            model: id,
-            in_queue: true,
-        },
+        Event::DeadlineExceeded { model: id, in_queue: true },
         Event::WindowChanged { model: id, window: 7 },
     ] {
         record_event(catalogue, &event, |_| Some(&model));
@@ -115,16 +106,10 @@ fn every_metric_is_moved_by_something() {
     move_everything(&catalogue);
     let text = catalogue.encode();
     for name in Catalogue::NAMES {
-        assert!(
-            moved(&text, name) || MOVED_ELSEWHERE.contains(name),
-            "`{name}` is never moved"
-        );
+        assert!(moved(&text, name) || MOVED_ELSEWHERE.contains(name), "`{name}` is never moved");
     }
     for name in MOVED_ELSEWHERE {
-        assert!(
-            Catalogue::NAMES.contains(name),
-            "`{name}` is not in the catalogue"
-        );
+        assert!(Catalogue::NAMES.contains(name), "`{name}` is not in the catalogue");
     }
 }
 
@@ -169,9 +154,7 @@ fn the_text_is_the_exposition_format() {
             let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
             assert!(value.parse::<f64>().is_ok() || value == "+Inf", "{line}");
             let name = series.split('{').next().unwrap();
-            let family = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix));
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
             assert!(
                 announced.contains(name) || family.is_some_and(|family| announced.contains(family)),
                 "{line}"

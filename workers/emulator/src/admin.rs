@@ -23,17 +23,12 @@ pub(crate) async fn handle(host: &Arc<Host>, path: &str, request: Request<Incomi
         (Method::GET, "sandboxes") => {
             let host = Arc::clone(host);
             // Reading the groups' files is blocking work.
-            tokio::task::spawn_blocking(move || sandboxes(&host))
-                .await
-                .map_err(|error| error.to_string())
+            tokio::task::spawn_blocking(move || sandboxes(&host)).await.map_err(|error| error.to_string())
         }
         (Method::GET, "faults") => Ok(faults(host)),
         (Method::PUT, "faults") => put_faults(host, request).await,
         _ => {
-            return json(
-                StatusCode::NOT_FOUND,
-                object!({ "error": "unknown path" }).to_string(),
-            );
+            return json(StatusCode::NOT_FOUND, object!({ "error": "unknown path" }).to_string());
         }
     };
     match result {

@@ -69,11 +69,7 @@ impl Default for PriceTable {
                 // Rounded to the tenth decimal of a dollar, as price lists are, with room below for the discount.
                 usd_per_gb_second: (first * share * 1e12).round() / 1e12,
             };
-            vec![
-                tier(Some(ends[0]), 1.0),
-                tier(Some(ends[1]), 0.9),
-                tier(None, 0.8),
-            ]
+            vec![tier(Some(ends[0]), 1.0), tier(Some(ends[1]), 0.9), tier(None, 0.8)]
         };
         Self {
             x86_64: tiers(0.000_016_666_7, [6_000_000_000, 15_000_000_000]),
@@ -93,9 +89,7 @@ impl PriceTable {
         };
         let (mut billed, mut quanta) = (0_u128, 0_u128);
         for tier in tiers {
-            let end = tier
-                .up_to_gb_seconds
-                .map_or(u128::MAX, |end| u128::from(end) * MIB_MS_PER_GB_SECOND);
+            let end = tier.up_to_gb_seconds.map_or(u128::MAX, |end| u128::from(end) * MIB_MS_PER_GB_SECOND);
             let in_tier = mib_ms.min(end).saturating_sub(billed);
             quanta += in_tier * price_quanta(tier.usd_per_gb_second);
             billed += in_tier;

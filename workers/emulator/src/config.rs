@@ -138,11 +138,7 @@ pub struct MeteringConfig {
 
 impl Default for MeteringConfig {
     fn default() -> Self {
-        Self {
-            mode: MeteringMode::Auto,
-            cpu_scale: 0.25,
-            quota_period_us: 20_000,
-        }
+        Self { mode: MeteringMode::Auto, cpu_scale: 0.25, quota_period_us: 20_000 }
     }
 }
 
@@ -234,10 +230,8 @@ impl EmulatorConfig {
     /// # Errors
     /// [`ConfigError`], also when the file cannot be read.
     pub fn from_toml_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let mut config: Self = toml::from_str(&text)?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
         let absolute = |path: &mut PathBuf| *path = base.join(&*path);
@@ -257,44 +251,25 @@ impl EmulatorConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |holds: bool, key: &str, reason: &str| match holds {
             true => Ok(()),
-            false => Err(ConfigError::Value {
-                key: key.to_owned(),
-                reason: reason.to_owned(),
-            }),
+            false => Err(ConfigError::Value { key: key.to_owned(), reason: reason.to_owned() }),
         };
-        check(
-            self.listen.ip().is_loopback(),
-            "listen",
-            "must be a loopback address",
-        )?;
+        check(self.listen.ip().is_loopback(), "listen", "must be a loopback address")?;
         let digits = self.account_id.len() == 12 && self.account_id.bytes().all(|byte| byte.is_ascii_digit());
         check(digits, "account_id", "must be twelve digits")?;
         let scale = self.metering.cpu_scale;
-        check(
-            scale > 0.0 && scale <= 16.0,
-            "metering.cpu_scale",
-            "must be above 0 and at most 16 cores",
-        )?;
+        check(scale > 0.0 && scale <= 16.0, "metering.cpu_scale", "must be above 0 and at most 16 cores")?;
         let period = self.metering.quota_period_us;
         check(
             (1_000..=1_000_000).contains(&period),
             "metering.quota_period_us",
             "must be within 1000..=1000000",
         )?;
-        check(
-            self.limits.account_concurrency > 0,
-            "limits.account_concurrency",
-            "must be at least 1",
-        )?;
+        check(self.limits.account_concurrency > 0, "limits.account_concurrency", "must be at least 1")?;
         for (index, function) in self.function.iter().enumerate() {
             let key = |name: &str| format!("function[{index}].{name}");
             let sizes = &function.memory_mib;
             let range = !sizes.is_empty() && sizes.iter().all(|size| (128..=10_240).contains(size));
-            check(
-                range,
-                &key("memory_mib"),
-                "must list sizes within 128..=10240 MiB",
-            )?;
+            check(range, &key("memory_mib"), "must list sizes within 128..=10240 MiB")?;
             let timeout = (1..=900).contains(&function.timeout_seconds);
             check(timeout, &key("timeout_seconds"), "must be within 1..=900")?;
             let bootstrap = function.package_dir.join("bootstrap");
@@ -304,11 +279,7 @@ impl EmulatorConfig {
                 let missing = format!("`{}` does not exist", path.display());
                 check(path.exists(), &key(&format!("links.{name}")), &missing)?;
                 let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
-                check(
-                    plain,
-                    &key(&format!("links.{name}")),
-                    "the name must be a plain file name",
-                )?;
+                check(plain, &key(&format!("links.{name}")), "the name must be a plain file name")?;
             }
         }
         Ok(())
@@ -330,9 +301,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_that_names_it_and_its_place() {
-        let error = EmulatorConfig::from_toml_str("[metering]\ncpu_scael = 1.0\n")
-            .unwrap_err()
-            .to_string();
+        let error = EmulatorConfig::from_toml_str("[metering]\ncpu_scael = 1.0\n").unwrap_err().to_string();
         assert!(error.contains("cpu_scael") && error.contains("line 2"), "{error}");
     }
 
@@ -352,11 +321,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("package")).unwrap();
         std::fs::write(dir.path().join("package/bootstrap"), "").unwrap();
         let file = dir.path().join("emulator.toml");
-        std::fs::write(
-            &file,
-            "[[function]]\nname = 'f'\npackage_dir = 'package'\nmemory_mib = [512, 1024]",
-        )
-        .unwrap();
+        std::fs::write(&file, "[[function]]\nname = 'f'\npackage_dir = 'package'\nmemory_mib = [512, 1024]")
+            .unwrap();
         let config = EmulatorConfig::from_toml_file(&file).unwrap();
         assert_eq!(config.function[0].package_dir, dir.path().join("package"));
         assert_eq!(config.function[0].memory_mib, [512, 1024]);

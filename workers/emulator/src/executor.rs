@@ -68,13 +68,9 @@ async fn run(
     for _ in 0..DELIVERY_ATTEMPTS {
         let warm = fleet.take_idle();
         let ready = match warm {
-            Some(sandbox) => Ready {
-                sandbox,
-                init: None,
-                lost_init: None,
-                was_cold: false,
-                phase_start: None,
-            },
+            Some(sandbox) => {
+                Ready { sandbox, init: None, lost_init: None, was_cold: false, phase_start: None }
+            }
             None => {
                 host.admit_environment(&fleet.version.name)?;
                 match initialise(host, fleet, event).await {
@@ -89,14 +85,7 @@ async fn run(
         }
     }
     let body = Err(Failure::Exited { how: None });
-    Ok(Outcome {
-        body,
-        duration: Duration::ZERO,
-        init: None,
-        lost_init: None,
-        was_cold: true,
-        sandbox: None,
-    })
+    Ok(Outcome { body, duration: Duration::ZERO, init: None, lost_init: None, was_cold: true, sandbox: None })
 }
 
 /// Hands `event` to the sandbox and waits for its end; `None` when it was not delivered.
@@ -107,13 +96,7 @@ async fn invoke(
     mishap: Option<Mishap>,
     with_tail: bool,
 ) -> Option<Outcome> {
-    let Ready {
-        sandbox,
-        init,
-        lost_init,
-        was_cold,
-        phase_start,
-    } = ready;
+    let Ready { sandbox, init, lost_init, was_cold, phase_start } = ready;
     let assigned = Instant::now();
     let begin = phase_start.unwrap_or(assigned);
     let timeout = timeout_of(fleet);
@@ -123,10 +106,9 @@ async fn invoke(
         if !was_cold {
             sandbox.logs.clear();
         }
-        sandbox.logs.platform(&format!(
-            "START RequestId: {} Version: {}\n",
-            event.request_id, fleet.version.version
-        ));
+        sandbox
+            .logs
+            .platform(&format!("START RequestId: {} Version: {}\n", event.request_id, fleet.version.version));
     }
     let ending = sandbox.assign(Arc::clone(event), deadline_ms)?;
     if let Some(Mishap::Kill { after }) = mishap {
@@ -152,31 +134,18 @@ async fn invoke(
             let bytes = body.len().max(crate::report::MAXIMUM_RESPONSE_BYTES + 1);
             (Err(Failure::ResponseTooLarge { bytes }), duration + extra)
         }
-        Ok(Ok(Ending::Answered {
-            body,
-            error,
-            duration,
-        })) => (Ok((body, error)), duration + extra),
+        Ok(Ok(Ending::Answered { body, error, duration })) => (Ok((body, error)), duration + extra),
         Ok(Ok(Ending::TooLarge { bytes, duration })) => {
             (Err(Failure::ResponseTooLarge { bytes }), duration + extra)
         }
         Ok(Ok(Ending::Failed { failure, duration })) => (Err(failure), duration + extra),
     };
-    Some(Outcome {
-        body,
-        duration,
-        init,
-        lost_init,
-        was_cold,
-        sandbox: Some(sandbox),
-    })
+    Some(Outcome { body, duration, init, lost_init, was_cold, sandbox: Some(sandbox) })
 }
 
 /// What is seen of a sandbox that was killed.
 fn killed() -> Failure {
-    Failure::Exited {
-        how: Some("signal: killed".to_owned()),
-    }
+    Failure::Exited { how: Some("signal: killed".to_owned()) }
 }
 
 fn kill_later(sandbox: &Arc<Sandbox>, after: Duration) {
@@ -189,69 +158,47 @@ fn kill_later(sandbox: &Arc<Sandbox>, after: Duration) {
 
 /// Turns an outcome into the answer's parts, counts it, and puts the sandbox back.
 fn write_up(fleet: &Arc<Fleet>, request_id: &str, outcome: Outcome, with_tail: bool) -> Execution {
-    let Outcome {
-        body,
-        duration,
-        init,
-        lost_init,
-        was_cold,
-        sandbox,
-    } = outcome;
+    let Outcome { body, duration, init, lost_init, was_cold, sandbox } = outcome;
     let billed = billed_ms(duration, init.or(lost_init));
     let (body, error, failure) = match body {
         Ok((body, error)) => (body, error, None),
-        Err(failure) => (
-            Bytes::from(failure.body(request_id)),
-            Some(FunctionError::Unhandled),
-            Some(failure),
-        ),
+        Err(failure) => {
+            (Bytes::from(failure.body(request_id)), Some(FunctionError::Unhandled), Some(failure))
+        }
     };
     fleet.account.executed(billed, was_cold, error.is_some());
-    let tail = sandbox
-        .as_ref()
-        .filter(|sandbox| with_tail || sandbox.logs.forwards())
-        .map(|sandbox| {
-            let report = Report {
-                duration,
-                init,
-                billed_ms: billed,
-                memory_mib: fleet.version.memory_mib,
-                memory_peak_bytes: sandbox.cell.memory_peak_bytes(),
-                failure: failure.clone(),
-            };
-            let end = closing_lines(request_id, &report);
-            if sandbox.logs.forwards() {
-                tracing::info!(function = %fleet.version.name, "{}", end.trim_end());
-            }
-            sandbox.logs.tail(&end)
-        });
+    let tail = sandbox.as_ref().filter(|sandbox| with_tail || sandbox.logs.forwards()).map(|sandbox| {
+        let report = Report {
+            duration,
+            init,
+            billed_ms: billed,
+            memory_mib: fleet.version.memory_mib,
+            memory_peak_bytes: sandbox.cell.memory_peak_bytes(),
+            failure: failure.clone(),
+        };
+        let end = closing_lines(request_id, &report);
+        if sandbox.logs.forwards() {
+            tracing::info!(function = %fleet.version.name, "{}", end.trim_end());
+        }
+        sandbox.logs.tail(&end)
+    });
     let reusable = matches!(failure, None | Some(Failure::ResponseTooLarge { .. }));
     if let Some(sandbox) = sandbox.filter(|_| reusable) {
         fleet.give_back(sandbox);
     }
-    Execution {
-        body,
-        error,
-        tail: tail.filter(|_| with_tail),
-    }
+    Execution { body, error, tail: tail.filter(|_| with_tail) }
 }
 
 fn closing_lines(request_id: &str, report: &Report) -> String {
     let mut text = String::new();
     match &report.failure {
         Some(failure @ Failure::TimedOut { .. }) => {
-            text += &format!(
-                "{} {request_id} {}\n\n",
-                clock::log_timestamp(SystemTime::now()),
-                failure.reason()
-            );
+            text +=
+                &format!("{} {request_id} {}\n\n", clock::log_timestamp(SystemTime::now()), failure.reason());
         }
         Some(failure) => {
-            text += &format!(
-                "RequestId: {request_id} Error: {}\n{}\n",
-                failure.reason(),
-                failure.error_type()
-            )
+            text +=
+                &format!("RequestId: {request_id} Error: {}\n{}\n", failure.reason(), failure.error_type())
         }
         None => {}
     }

@@ -122,12 +122,7 @@ impl FaultScript {
     /// A script at its beginning.
     #[must_use]
     pub fn new(rules: Vec<FaultRule>) -> Self {
-        Self {
-            rules: rules
-                .into_iter()
-                .map(|rule| (rule, Progress::default()))
-                .collect(),
-        }
+        Self { rules: rules.into_iter().map(|rule| (rule, Progress::default())).collect() }
     }
 
     /// Whether there is nothing to decide.
@@ -146,9 +141,7 @@ impl FaultScript {
 
     /// Each rule with how many invocations it matched and how often it fired.
     pub fn progress(&self) -> impl Iterator<Item = (&FaultRule, u64, u64)> {
-        self.rules
-            .iter()
-            .map(|(rule, progress)| (rule, progress.matched, progress.fired))
+        self.rules.iter().map(|(rule, progress)| (rule, progress.matched, progress.fired))
     }
 }
 
@@ -171,10 +164,7 @@ impl FaultRule {
     fn matches(&self, function: &str, qualifier: &str, payload: &[u8]) -> bool {
         glob(self.function.as_bytes(), function.as_bytes())
             && self.qualifier.as_deref().is_none_or(|wanted| wanted == qualifier)
-            && self
-                .contains
-                .as_deref()
-                .is_none_or(|text| occurs(text.as_bytes(), payload))
+            && self.contains.as_deref().is_none_or(|text| occurs(text.as_bytes(), payload))
     }
 }
 
@@ -187,9 +177,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some((b'*', rest)) => (0..=text.len()).any(|skipped| glob(rest, &text[skipped..])),
-        Some((first, rest)) => text
-            .split_first()
-            .is_some_and(|(byte, text)| byte == first && glob(rest, text)),
+        Some((first, rest)) => {
+            text.split_first().is_some_and(|(byte, text)| byte == first && glob(rest, text))
+        }
     }
 }
 
@@ -203,17 +193,12 @@ mod tests {
 
     fn fired(text: &str, invocations: u64) -> Vec<u64> {
         let mut script = FaultScript::new(vec![rule(text)]);
-        (0..invocations)
-            .filter(|_| script.decide("f", "live", b"{}").is_some())
-            .collect()
+        (0..invocations).filter(|_| script.decide("f", "live", b"{}").is_some()).collect()
     }
 
     #[test]
     fn after_every_and_count_choose_invocations() {
-        assert_eq!(
-            fired("after = 2\ncount = 3\naction = { kind = 'lost_response' }", 10),
-            [2, 3, 4]
-        );
+        assert_eq!(fired("after = 2\ncount = 3\naction = { kind = 'lost_response' }", 10), [2, 3, 4]);
         assert_eq!(fired("every = 3\naction = { kind = 'oversize' }", 10), [2, 5, 8]);
         assert_eq!(fired("action = { kind = 'oversize' }", 2), [0, 1]);
     }
@@ -246,11 +231,7 @@ mod tests {
             ("*-x", "fn-x", true),
             ("f", "fn", false),
         ] {
-            assert_eq!(
-                glob(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
     }
 
@@ -261,18 +242,9 @@ mod tests {
             rule("action = { kind = 'status', code = 503 }"),
         ];
         let mut script = FaultScript::new(rules);
-        assert_eq!(
-            script.decide("f", "", b""),
-            Some(FaultAction::Delay { delay_ms: 5 })
-        );
+        assert_eq!(script.decide("f", "", b""), Some(FaultAction::Delay { delay_ms: 5 }));
         let error_type = "ServiceException".to_owned();
-        assert_eq!(
-            script.decide("f", "", b""),
-            Some(FaultAction::Status {
-                code: 503,
-                error_type
-            })
-        );
+        assert_eq!(script.decide("f", "", b""), Some(FaultAction::Status { code: 503, error_type }));
     }
 
     #[test]

@@ -26,11 +26,7 @@ struct State {
 impl Fleet {
     /// A fleet without sandboxes.
     pub(crate) fn new(version: FunctionVersion, account: Arc<Account>) -> Arc<Self> {
-        Arc::new(Self {
-            version,
-            account,
-            state: Mutex::default(),
-        })
+        Arc::new(Self { version, account, state: Mutex::default() })
     }
 
     /// The idle sandbox that was used last.
@@ -68,10 +64,7 @@ impl Fleet {
         let expired: Vec<_> = {
             let mut state = lock(&self.state);
             let is_expired = |since: Instant| now.saturating_duration_since(since) >= keep_alive;
-            state
-                .idle
-                .extract_if(.., |(_, since)| is_expired(*since))
-                .collect()
+            state.idle.extract_if(.., |(_, since)| is_expired(*since)).collect()
         };
         for (sandbox, _) in expired {
             sandbox.kill();
@@ -106,8 +99,6 @@ impl Fleet {
     /// All sandboxes with what they do.
     pub(crate) fn sandboxes(&self) -> Vec<(Arc<Sandbox>, SandboxState)> {
         let all: Vec<_> = lock(&self.state).all.values().cloned().collect();
-        all.into_iter()
-            .map(|sandbox| (Arc::clone(&sandbox), sandbox.state()))
-            .collect()
+        all.into_iter().map(|sandbox| (Arc::clone(&sandbox), sandbox.state())).collect()
     }
 }

@@ -59,10 +59,7 @@ impl Host {
 
     /// ARN of `function`, without a qualifier.
     pub(crate) fn arn(&self, function: &str) -> String {
-        format!(
-            "arn:aws:lambda:{}:{}:function:{function}",
-            self.config.region, self.config.account_id
-        )
+        format!("arn:aws:lambda:{}:{}:function:{function}", self.config.region, self.config.account_id)
     }
 
     /// Number of the next sandbox.
@@ -95,11 +92,7 @@ impl Host {
     /// The reason of a throttle.
     pub(crate) fn admit(self: &Arc<Self>, function: &str) -> Result<Ticket, ThrottleReason> {
         let share = lock(&self.limits).admit(function, Instant::now())?;
-        Ok(Ticket {
-            host: Arc::clone(self),
-            function: function.to_owned(),
-            share,
-        })
+        Ok(Ticket { host: Arc::clone(self), function: function.to_owned(), share })
     }
 
     /// The fault of this invocation, if any.

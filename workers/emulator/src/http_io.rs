@@ -48,11 +48,7 @@ pub(crate) enum Collected {
 /// # Errors
 /// The transport's error when the client breaks off.
 pub(crate) async fn collect(mut body: Incoming, limit: usize) -> Result<Collected, hyper::Error> {
-    let announced = body
-        .size_hint()
-        .exact()
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(0);
+    let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
     let (mut first, mut joined, mut trailers, mut length) = (None, None::<BytesMut>, None, 0_usize);
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
@@ -77,9 +73,7 @@ pub(crate) async fn collect(mut body: Incoming, limit: usize) -> Result<Collecte
         }
     }
     if length > limit {
-        return Ok(Collected::TooLarge {
-            bytes: length.max(announced),
-        });
+        return Ok(Collected::TooLarge { bytes: length.max(announced) });
     }
     let whole = joined.map(BytesMut::freeze).or(first).unwrap_or_default();
     Ok(Collected::Whole(whole, trailers))
@@ -89,10 +83,9 @@ pub(crate) async fn collect(mut body: Incoming, limit: usize) -> Result<Collecte
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    );
+    answer
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     answer
 }
 
@@ -104,18 +97,11 @@ where
 {
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
-    let breakable = Breakable {
-        stream,
-        reset: Arc::clone(&reset),
-    };
+    let breakable = Breakable { stream, reset: Arc::clone(&reset) };
     let service = service_fn(|request| {
         let answer = handler(request);
         let reset = Arc::clone(&reset);
-        async move {
-            answer
-                .await
-                .inspect_err(|kind| reset.store(*kind == Break::Reset, Ordering::Relaxed))
-        }
+        async move { answer.await.inspect_err(|kind| reset.store(*kind == Break::Reset, Ordering::Relaxed)) }
     });
     // An error here is the other side's way of ending, or our own break: there is nobody left to tell.
     let _ = hyper::server::conn::http1::Builder::new()

@@ -14,10 +14,7 @@ impl IdSource {
     /// A source that starts from `seed`.
     #[must_use]
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            next: AtomicU64::new(0),
-        }
+        Self { seed, next: AtomicU64::new(0) }
     }
 
     /// The next 64 mixed bits.

@@ -120,11 +120,7 @@ async fn try_init(
         Err(error) => {
             tracing::warn!(function = %fleet.version.name, %error, "a sandbox could not be started");
             let kind = FailedKind::Failed(error.failure());
-            return Err(FailedInit {
-                kind,
-                duration: begin.elapsed(),
-                sandbox: None,
-            });
+            return Err(FailedInit { kind, duration: begin.elapsed(), sandbox: None });
         }
     };
     let ended = tokio::time::timeout(limit, settling(&sandbox, ending)).await;
@@ -139,11 +135,7 @@ async fn try_init(
         Err(_) => FailedKind::TimedOut,
     };
     sandbox.kill();
-    Err(FailedInit {
-        kind,
-        duration: begin.elapsed(),
-        sandbox: Some(sandbox),
-    })
+    Err(FailedInit { kind, duration: begin.elapsed(), sandbox: Some(sandbox) })
 }
 
 async fn start_sandbox(

@@ -28,8 +28,7 @@ impl Account {
         self.invocations.fetch_add(1, Ordering::Relaxed);
         self.billed_ms.fetch_add(billed_ms, Ordering::Relaxed);
         self.cold_starts.fetch_add(u64::from(was_cold), Ordering::Relaxed);
-        self.function_errors
-            .fetch_add(u64::from(failed), Ordering::Relaxed);
+        self.function_errors.fetch_add(u64::from(failed), Ordering::Relaxed);
     }
 
     /// Counts one request that was not admitted.
@@ -98,11 +97,8 @@ impl Ledger {
     /// The bill at `prices`.
     pub(crate) fn bill(&self, prices: &PriceTable) -> Bill {
         let accounts = lock(&self.accounts).clone();
-        let rows: Vec<BillRow> = accounts
-            .iter()
-            .map(|account| row(account, prices))
-            .filter(BillRow::is_used)
-            .collect();
+        let rows: Vec<BillRow> =
+            accounts.iter().map(|account| row(account, prices)).filter(BillRow::is_used).collect();
         let mut use_by_architecture = BTreeMap::new();
         for row in &rows {
             *use_by_architecture.entry(row.architecture).or_insert(0_u128) +=
@@ -110,10 +106,8 @@ impl Ledger {
         }
         let sum = |of: fn(&BillRow) -> u64| rows.iter().map(of).sum::<u64>();
         let invocations = sum(|row| row.invocations);
-        let duration_usd = use_by_architecture
-            .iter()
-            .map(|(of, mib_ms)| prices.duration_usd(*of, *mib_ms))
-            .sum::<f64>();
+        let duration_usd =
+            use_by_architecture.iter().map(|(of, mib_ms)| prices.duration_usd(*of, *mib_ms)).sum::<f64>();
         let requests_usd = prices.requests_usd(invocations);
         let total_usd = duration_usd + requests_usd;
         Bill {
@@ -121,10 +115,7 @@ impl Ledger {
             function_errors: sum(|row| row.function_errors),
             cold_starts: sum(|row| row.cold_starts),
             throttles: sum(|row| row.throttles),
-            gb_seconds: use_by_architecture
-                .values()
-                .map(|mib_ms| gb_seconds(*mib_ms))
-                .sum(),
+            gb_seconds: use_by_architecture.values().map(|mib_ms| gb_seconds(*mib_ms)).sum(),
             duration_usd,
             requests_usd,
             total_usd,

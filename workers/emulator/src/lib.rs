@@ -75,10 +75,7 @@ pub struct Emulator {
 
 impl std::fmt::Debug for Emulator {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Emulator")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Emulator").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -90,17 +87,13 @@ impl Emulator {
     pub async fn start(config: EmulatorConfig) -> Result<Self, EmulatorError> {
         config.validate()?;
         let address = config.listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| EmulatorError::Listen { address, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| EmulatorError::Listen { address, source })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| EmulatorError::Listen { address, source })?;
+        let address = listener.local_addr().map_err(|source| EmulatorError::Listen { address, source })?;
         let (code_dir, temporary) = match &config.state_dir {
-            Some(folder) => (
-                folder.join(format!("emulator-{}-{}", std::process::id(), address.port())),
-                None,
-            ),
+            Some(folder) => {
+                (folder.join(format!("emulator-{}-{}", std::process::id(), address.port())), None)
+            }
             None => {
                 let folder = tempfile::Builder::new()
                     .prefix("penstock-emulator-")
@@ -125,13 +118,7 @@ impl Emulator {
             tokio::spawn(server::serve(Arc::clone(&host), listener)),
             tokio::spawn(reap(Arc::clone(&host))),
         ];
-        Ok(Self {
-            address,
-            host,
-            tasks,
-            janitor,
-            _temporary: temporary,
-        })
+        Ok(Self { address, host, tasks, janitor, _temporary: temporary })
     }
 
     /// Where the API listens.
@@ -187,18 +174,13 @@ async fn reap(host: Arc<Host>) {
         }
         let now = Instant::now();
         for function in host.registry.all() {
-            function
-                .fleets()
-                .iter()
-                .for_each(|fleet| fleet.reap(keep_alive, now));
+            function.fleets().iter().for_each(|fleet| fleet.reap(keep_alive, now));
         }
     }
 }
 
 fn seed_of_the_clock() -> u64 {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map(|elapsed| elapsed.subsec_nanos())
-        .unwrap_or(0);
+    let nanos =
+        SystemTime::now().duration_since(UNIX_EPOCH).map(|elapsed| elapsed.subsec_nanos()).unwrap_or(0);
     u64::from(nanos) << 32 | u64::from(std::process::id())
 }

@@ -98,11 +98,7 @@ impl Limits {
         let state = self.functions.entry(function.to_owned()).or_default();
         let (share, full, rate) = match state.reserved {
             Some(reserved) => (Share::Reserved, state.in_flight >= reserved, &mut state.rate),
-            None => (
-                Share::Unreserved,
-                self.unreserved_in_flight >= unreserved,
-                &mut self.unreserved_rate,
-            ),
+            None => (Share::Unreserved, self.unreserved_in_flight >= unreserved, &mut self.unreserved_rate),
         };
         if full {
             return Err(match share {
@@ -146,10 +142,7 @@ impl Limits {
         let bucket = state
             .environments
             .get_or_insert_with(|| TokenBucket::new(f64::from(per_10_s), f64::from(per_10_s) / 10.0, now));
-        bucket
-            .take(now)
-            .then_some(())
-            .ok_or(ThrottleReason::ConcurrentInvocationLimitExceeded)
+        bucket.take(now).then_some(()).ok_or(ThrottleReason::ConcurrentInvocationLimitExceeded)
     }
 
     /// Counts one call of the configuration API.
@@ -158,9 +151,7 @@ impl Limits {
     /// [`ThrottleReason::CallerRateLimitExceeded`] when there were too many.
     pub fn control_call(&mut self, now: Instant) -> Result<(), ThrottleReason> {
         let admitted = self.caller.as_mut().is_none_or(|bucket| bucket.take(now));
-        admitted
-            .then_some(())
-            .ok_or(ThrottleReason::CallerRateLimitExceeded)
+        admitted.then_some(()).ok_or(ThrottleReason::CallerRateLimitExceeded)
     }
 
     /// Reserves `reserved` units for `function` (`None` gives them back).
@@ -215,11 +206,8 @@ impl Limits {
     }
 
     fn rebuild_unreserved_rate(&mut self, now: Instant) {
-        self.unreserved_rate = bucket(
-            self.config.requests_per_second_per_concurrency,
-            self.unreserved(),
-            now,
-        );
+        self.unreserved_rate =
+            bucket(self.config.requests_per_second_per_concurrency, self.unreserved(), now);
     }
 }
 
@@ -240,18 +228,11 @@ struct TokenBucket {
 
 impl TokenBucket {
     fn new(capacity: f64, per_second: f64, now: Instant) -> Self {
-        Self {
-            capacity,
-            per_second,
-            tokens: capacity,
-            at: now,
-        }
+        Self { capacity, per_second, tokens: capacity, at: now }
     }
 
     fn take(&mut self, now: Instant) -> bool {
-        let elapsed = now
-            .saturating_duration_since(self.at)
-            .min(Duration::from_secs(3600));
+        let elapsed = now.saturating_duration_since(self.at).min(Duration::from_secs(3600));
         self.tokens = (self.tokens + elapsed.as_secs_f64() * self.per_second).min(self.capacity);
         self.at = now;
         let taken = self.tokens >= 1.0;
@@ -282,10 +263,7 @@ mod tests {
         let (mut limits, now) = limits(2, 0, 0);
         let share = limits.admit("a", now).unwrap();
         limits.admit("b", now).unwrap();
-        assert_eq!(
-            limits.admit("a", now),
-            Err(ThrottleReason::ConcurrentInvocationLimitExceeded)
-        );
+        assert_eq!(limits.admit("a", now), Err(ThrottleReason::ConcurrentInvocationLimitExceeded));
         limits.release("a", share);
         assert!(limits.admit("b", now).is_ok());
     }
@@ -301,10 +279,7 @@ mod tests {
         for _ in 0..101 {
             limits.admit("b", now).unwrap();
         }
-        assert_eq!(
-            limits.admit("b", now),
-            Err(ThrottleReason::ConcurrentInvocationLimitExceeded)
-        );
+        assert_eq!(limits.admit("b", now), Err(ThrottleReason::ConcurrentInvocationLimitExceeded));
     }
 
     #[test]
@@ -331,10 +306,7 @@ mod tests {
             let share = limits.admit("a", now).unwrap();
             limits.release("a", share);
         }
-        assert_eq!(
-            limits.admit("a", now),
-            Err(ThrottleReason::FunctionInvocationRateLimitExceeded)
-        );
+        assert_eq!(limits.admit("a", now), Err(ThrottleReason::FunctionInvocationRateLimitExceeded));
         assert!(limits.admit("a", now + Duration::from_millis(101)).is_ok());
     }
 
@@ -343,26 +315,15 @@ mod tests {
         let (mut limits, now) = limits(10_000, 0, 1000);
         assert!((0..1000).all(|_| limits.new_environment("a", now).is_ok()));
         assert!(limits.new_environment("a", now).is_err());
-        assert!(
-            limits.new_environment("b", now).is_ok(),
-            "the ramp is per function"
-        );
+        assert!(limits.new_environment("b", now).is_ok(), "the ramp is per function");
         let later = now + Duration::from_secs(5);
-        assert_eq!(
-            (0..1000)
-                .filter(|_| limits.new_environment("a", later).is_ok())
-                .count(),
-            500
-        );
+        assert_eq!((0..1000).filter(|_| limits.new_environment("a", later).is_ok()).count(), 500);
     }
 
     #[test]
     fn configuration_calls_have_their_own_rate() {
         let (mut limits, now) = limits(1, 0, 0);
         assert!(limits.control_call(now).is_ok() && limits.control_call(now).is_ok());
-        assert_eq!(
-            limits.control_call(now),
-            Err(ThrottleReason::CallerRateLimitExceeded)
-        );
+        assert_eq!(limits.control_call(now), Err(ThrottleReason::CallerRateLimitExceeded));
     }
 }

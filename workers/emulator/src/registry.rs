@@ -57,29 +57,17 @@ pub(crate) struct UpdateState {
 impl Registry {
     /// The function `name`.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Function>> {
-        self.functions
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.functions.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).cloned()
     }
 
     /// All functions by name.
     pub(crate) fn all(&self) -> Vec<Arc<Function>> {
-        self.functions
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.functions.read().unwrap_or_else(std::sync::PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Adds a function that becomes active after `delay`. False when the name is taken.
     pub(crate) fn insert(&self, latest: Arc<Fleet>, delay: Duration) -> Option<Arc<Function>> {
-        let mut functions = self
-            .functions
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut functions = self.functions.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let name = latest.version.name.clone();
         if functions.contains_key(&name) {
             return None;
@@ -94,21 +82,14 @@ impl Registry {
             next_version: 1,
             aliases: BTreeMap::new(),
         };
-        let function = Arc::new(Function {
-            name: name.clone(),
-            arn,
-            state: Mutex::new(state),
-        });
+        let function = Arc::new(Function { name: name.clone(), arn, state: Mutex::new(state) });
         functions.insert(name, Arc::clone(&function));
         Some(function)
     }
 
     /// Removes a function with everything that it has.
     pub(crate) fn remove(&self, name: &str) -> Option<Arc<Function>> {
-        self.functions
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(name)
+        self.functions.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name)
     }
 }
 
@@ -124,12 +105,7 @@ impl Function {
     pub(crate) fn fleets(&self) -> Vec<Arc<Fleet>> {
         self.with(|state| {
             let current = [Some(&state.latest), state.previous.as_ref()];
-            current
-                .into_iter()
-                .flatten()
-                .chain(state.versions.values())
-                .cloned()
-                .collect()
+            current.into_iter().flatten().chain(state.versions.values()).cloned().collect()
         })
     }
 
@@ -196,18 +172,9 @@ impl FunctionState {
     /// State and last update of `$LATEST`.
     pub(crate) fn update_state(&self) -> UpdateState {
         match (Instant::now() < self.ready_at, self.is_new) {
-            (true, true) => UpdateState {
-                state: "Pending",
-                last_update: "InProgress",
-            },
-            (true, false) => UpdateState {
-                state: "Active",
-                last_update: "InProgress",
-            },
-            (false, _) => UpdateState {
-                state: "Active",
-                last_update: "Successful",
-            },
+            (true, true) => UpdateState { state: "Pending", last_update: "InProgress" },
+            (true, false) => UpdateState { state: "Active", last_update: "InProgress" },
+            (false, _) => UpdateState { state: "Active", last_update: "Successful" },
         }
     }
 
@@ -243,11 +210,7 @@ impl FunctionState {
 
     /// The published version `number`.
     pub(crate) fn version(&self, number: &str) -> Option<Arc<Fleet>> {
-        number
-            .parse()
-            .ok()
-            .and_then(|number: u64| self.versions.get(&number))
-            .cloned()
+        number.parse().ok().and_then(|number: u64| self.versions.get(&number)).cloned()
     }
 
     /// The number that the next published version gets, and counts it.
@@ -267,10 +230,7 @@ mod tests {
             name: "live".into(),
             version: "1".into(),
             description: String::new(),
-            weights: weights
-                .iter()
-                .map(|(version, weight)| ((*version).to_owned(), *weight))
-                .collect(),
+            weights: weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect(),
             revision_id: String::new(),
         }
     }
@@ -283,9 +243,7 @@ mod tests {
     #[test]
     fn additional_versions_take_their_share() {
         let alias = alias(&[("2", 0.25)]);
-        let share = (0..100)
-            .filter(|index| alias.choose(|| f64::from(*index) / 100.0) == "2")
-            .count();
+        let share = (0..100).filter(|index| alias.choose(|| f64::from(*index) / 100.0) == "2").count();
         assert_eq!(share, 25);
     }
 }

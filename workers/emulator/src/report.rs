@@ -101,10 +101,7 @@ impl Report {
     /// The REPORT line with its newline.
     #[must_use]
     pub fn line(&self, request_id: &str) -> String {
-        let used = self
-            .memory_peak_bytes
-            .div_ceil(1 << 20)
-            .min(u64::from(self.memory_mib));
+        let used = self.memory_peak_bytes.div_ceil(1 << 20).min(u64::from(self.memory_mib));
         let mut line = format!(
             "REPORT RequestId: {request_id}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {used} MB\t",
             milliseconds(self.duration),
@@ -154,10 +151,7 @@ pub fn exit_text(status: std::process::ExitStatus) -> Option<String> {
         };
         return Some(format!("signal: {name}"));
     }
-    status
-        .code()
-        .filter(|code| *code != 0)
-        .map(|code| format!("exit status {code}"))
+    status.code().filter(|code| *code != 0).map(|code| format!("exit status {code}"))
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -183,48 +177,25 @@ mod tests {
     fn a_report_line_has_the_fields_that_cost_tools_parse() {
         let expected = "REPORT RequestId: id\tDuration: 12.35 ms\tBilled Duration: 13 ms\tMemory Size: 512 MB\tMax Memory Used: 19 MB\t\n";
         assert_eq!(report().line("id").replace("12.34 ", "12.35 "), expected);
-        let cold = Report {
-            init: Some(Duration::from_millis(20)),
-            ..report()
-        };
-        assert!(
-            cold.line("id")
-                .ends_with("Max Memory Used: 19 MB\tInit Duration: 20.00 ms\t\n")
-        );
+        let cold = Report { init: Some(Duration::from_millis(20)), ..report() };
+        assert!(cold.line("id").ends_with("Max Memory Used: 19 MB\tInit Duration: 20.00 ms\t\n"));
     }
 
     #[test]
     fn failures_are_worded_as_the_platform_words_them() {
-        let timeout = Failure::TimedOut {
-            timeout: Duration::from_secs(3),
-        };
+        let timeout = Failure::TimedOut { timeout: Duration::from_secs(3) };
         let body = timeout.body("abc");
         assert_eq!(
             body,
             r#"{"errorMessage":"RequestId: abc Error: Task timed out after 3.00 seconds","errorType":"Sandbox.Timedout"}"#
         );
+        assert!(Report { failure: Some(timeout), ..report() }.line("id").ends_with("\tStatus: timeout\n"));
+        let exit = Failure::Exited { how: Some("exit status 1".into()) };
+        assert!(exit.body("abc").contains("RequestId: abc Error: Runtime exited with error: exit status 1"));
         assert!(
-            Report {
-                failure: Some(timeout),
-                ..report()
-            }
-            .line("id")
-            .ends_with("\tStatus: timeout\n")
-        );
-        let exit = Failure::Exited {
-            how: Some("exit status 1".into()),
-        };
-        assert!(
-            exit.body("abc")
-                .contains("RequestId: abc Error: Runtime exited with error: exit status 1")
-        );
-        assert!(
-            Report {
-                failure: Some(exit),
-                ..report()
-            }
-            .line("id")
-            .ends_with("Status: error\tError Type: Runtime.ExitError\n")
+            Report { failure: Some(exit), ..report() }
+                .line("id")
+                .ends_with("Status: error\tError Type: Runtime.ExitError\n")
         );
         let large = Failure::ResponseTooLarge { bytes: 7_000_000 }.body("abc");
         assert!(
@@ -235,10 +206,7 @@ mod tests {
 
     #[test]
     fn memory_is_never_reported_above_its_limit() {
-        let full = Report {
-            memory_peak_bytes: 600 << 20,
-            ..report()
-        };
+        let full = Report { memory_peak_bytes: 600 << 20, ..report() };
         assert!(full.line("id").contains("Max Memory Used: 512 MB"));
     }
 }

@@ -64,11 +64,7 @@ impl FunctionVersion {
                 version.runtime.clone(),
                 version.role.clone(),
                 version.handler.clone(),
-                (
-                    version.memory_mib,
-                    version.timeout_seconds,
-                    version.ephemeral_storage_mib,
-                ),
+                (version.memory_mib, version.timeout_seconds, version.ephemeral_storage_mib),
                 version.environment.clone(),
                 version.architecture,
             )
@@ -78,10 +74,7 @@ impl FunctionVersion {
 
     /// The `FunctionConfiguration` of the API, without the states.
     pub(crate) fn configuration(&self, qualified_arn: bool) -> ConfigurationView<'_> {
-        ConfigurationView {
-            version: self,
-            qualified_arn,
-        }
+        ConfigurationView { version: self, qualified_arn }
     }
 }
 
@@ -120,11 +113,7 @@ impl ConfigurationView<'_> {
             logging_config: serde_json::Value,
         }
         let version = self.version;
-        let suffix = if self.qualified_arn {
-            format!(":{}", version.version)
-        } else {
-            String::new()
-        };
+        let suffix = if self.qualified_arn { format!(":{}", version.version) } else { String::new() };
         let view = View {
             function_name: &version.name,
             function_arn: format!("{}{suffix}", version.arn),
@@ -176,11 +165,7 @@ pub(crate) fn unpack(zip: &[u8], parent: &Path, label: &str) -> Result<CodePacka
     let folder = parent.join(label);
     fs::create_dir_all(&folder)?;
     // From here on an error drops the package, and with it the folder.
-    let package = CodePackage {
-        folder: folder.clone(),
-        sha256,
-        bytes: zip.len() as u64,
-    };
+    let package = CodePackage { folder: folder.clone(), sha256, bytes: zip.len() as u64 };
     let mut unpacked = 0_u64;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|_| PackageError::NotAZip)?;
@@ -235,11 +220,7 @@ pub(crate) fn link_package(
         digest.update(target.as_os_str().as_encoded_bytes());
         std::os::unix::fs::symlink(fs::canonicalize(target)?, folder.join(name))?;
     }
-    Ok(CodePackage {
-        folder,
-        sha256: base64_simd::STANDARD.encode_to_string(digest.finalize()),
-        bytes,
-    })
+    Ok(CodePackage { folder, sha256: base64_simd::STANDARD.encode_to_string(digest.finalize()), bytes })
 }
 
 #[cfg(test)]
@@ -251,9 +232,7 @@ mod tests {
     fn zip_of(files: &[(&str, &str, u32)]) -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
         for (name, text, mode) in files {
-            writer
-                .start_file(*name, SimpleFileOptions::default().unix_permissions(*mode))
-                .unwrap();
+            writer.start_file(*name, SimpleFileOptions::default().unix_permissions(*mode)).unwrap();
             writer.write_all(text.as_bytes()).unwrap();
         }
         writer.finish().unwrap().into_inner()
@@ -264,15 +243,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let zip = zip_of(&[("bootstrap", "#!", 0o755), ("lib/model.txt", "m", 0o644)]);
         let package = unpack(&zip, dir.path(), "one").unwrap();
-        let mode = fs::metadata(package.folder.join("bootstrap"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(package.folder.join("bootstrap")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o755);
-        assert_eq!(
-            fs::read_to_string(package.folder.join("lib/model.txt")).unwrap(),
-            "m"
-        );
+        assert_eq!(fs::read_to_string(package.folder.join("lib/model.txt")).unwrap(), "m");
         assert_eq!(package.bytes, zip.len() as u64);
         let folder = package.folder.clone();
         drop(package);
@@ -284,10 +257,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(unpack(&zip_of(&[("../evil", "x", 0o644)]), dir.path(), "two").is_err());
         assert!(!dir.path().join("evil").exists() && !dir.path().join("two").exists());
-        assert!(matches!(
-            unpack(b"no zip", dir.path(), "three"),
-            Err(PackageError::NotAZip)
-        ));
+        assert!(matches!(unpack(b"no zip", dir.path(), "three"), Err(PackageError::NotAZip)));
     }
 
     #[test]
@@ -302,9 +272,6 @@ mod tests {
         let links = BTreeMap::from([("model".to_owned(), model)]);
         let linked = link_package(&package, &links, dir.path(), "root").unwrap();
         assert_eq!(fs::read_to_string(linked.folder.join("bootstrap")).unwrap(), "#!");
-        assert_eq!(
-            fs::read_to_string(linked.folder.join("model/model.toml")).unwrap(),
-            "x"
-        );
+        assert_eq!(fs::read_to_string(linked.folder.join("model/model.toml")).unwrap(), "x");
     }
 }

@@ -109,13 +109,7 @@ impl Answer {
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
         let wire: WireAnswer<'_> = read(payload, |wire: &WireAnswer<'_>| wire.v)?;
         let outputs = decode_tensors(wire.outputs, wire.ids.len())?;
-        Ok(Self {
-            batch: wire.batch,
-            ids: wire.ids,
-            outputs,
-            errors: wire.errors,
-            report: wire.report,
-        })
+        Ok(Self { batch: wire.batch, ids: wire.ids, outputs, errors: wire.errors, report: wire.report })
     }
 
     /// Checks that this answers exactly the items of batch `batch`: each id once, with a value or an error, and none other.
@@ -132,12 +126,7 @@ impl Answer {
         }
         let asked: BTreeSet<u64> = ids.iter().copied().collect();
         let mut answered = BTreeSet::new();
-        for id in self
-            .ids
-            .iter()
-            .copied()
-            .chain(self.errors.iter().map(|error| error.id))
-        {
+        for id in self.ids.iter().copied().chain(self.errors.iter().map(|error| error.id)) {
             if !asked.contains(&id) {
                 return wrong(format!("item {id} was not asked for"));
             }
@@ -160,11 +149,7 @@ impl Answer {
         errors: &[ItemError],
         report: &Report,
     ) -> Vec<u8> {
-        let data_len: usize = outputs
-            .iter()
-            .flat_map(|tensor| &tensor.chunks)
-            .map(|chunk| chunk.len())
-            .sum();
+        let data_len: usize = outputs.iter().flat_map(|tensor| &tensor.chunks).map(|chunk| chunk.len()).sum();
         let mut out = Vec::with_capacity(data_len * 4 / 3 + ids.len() * 8 + 1024);
         out.extend_from_slice(format!("{{\"v\":{PROTOCOL_VERSION},\"batch\":{batch},\"ids\":").as_bytes());
         write_json(&mut out, ids);

@@ -109,10 +109,7 @@ mod tests {
     fn names_round_trip_and_serde_agrees() {
         for datatype in Datatype::ALL {
             assert_eq!(Datatype::from_name(datatype.name()), Some(datatype));
-            assert_eq!(
-                serde_json::to_string(&datatype).unwrap(),
-                format!("\"{}\"", datatype.name())
-            );
+            assert_eq!(serde_json::to_string(&datatype).unwrap(), format!("\"{}\"", datatype.name()));
         }
         assert_eq!(Datatype::from_name("fp32"), None, "names are case-sensitive");
     }

@@ -110,10 +110,7 @@ fn one() -> u32 {
 
 impl Default for WorkSpec {
     fn default() -> Self {
-        Self {
-            unit: WorkUnit::Items,
-            per_item: 1,
-        }
+        Self { unit: WorkUnit::Items, per_item: 1 }
     }
 }
 
@@ -160,10 +157,7 @@ impl ModelManifest {
         check_token("name", &self.name)?;
         check_token("version", &self.version)?;
         if self.engine == Engine::OnnxRuntime {
-            let file = self
-                .file
-                .as_deref()
-                .ok_or_else(|| field("file", "is needed for this engine"))?;
+            let file = self.file.as_deref().ok_or_else(|| field("file", "is needed for this engine"))?;
             check_path("file", file)?;
             check_sha256("sha256", self.sha256.as_deref().unwrap_or_default())?;
         }
@@ -171,10 +165,7 @@ impl ModelManifest {
             check_specs(name, specs)?;
         }
         if self.engine == Engine::Identity && self.inputs.len() != self.outputs.len() {
-            return Err(field(
-                "outputs",
-                "must match the inputs one to one for the identity engine",
-            ));
+            return Err(field("outputs", "must match the inputs one to one for the identity engine"));
         }
         if let Some(tokenizer) = &self.tokenizer {
             check_path("tokenizer.file", &tokenizer.file)?;
@@ -192,49 +183,27 @@ impl ModelManifest {
 }
 
 fn field(field: &'static str, reason: impl Into<String>) -> ManifestError {
-    ManifestError::Field {
-        field,
-        reason: reason.into(),
-    }
+    ManifestError::Field { field, reason: reason.into() }
 }
 
 fn check_token(name: &'static str, value: &str) -> Result<(), ManifestError> {
     let fits = (1..=64).contains(&value.len())
         && !value.starts_with('.')
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if fits {
-        Ok(())
-    } else {
-        Err(field(name, "must be 1 to 64 letters, digits, `-`, `_` or `.`"))
-    }
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if fits { Ok(()) } else { Err(field(name, "must be 1 to 64 letters, digits, `-`, `_` or `.`")) }
 }
 
 /// A plain relative path that cannot leave the folder. Symbolic links are the loader's to refuse: only it sees the disk.
 fn check_path(name: &'static str, value: &str) -> Result<(), ManifestError> {
     let plain = !value.is_empty()
         && !value.contains(['\\', '\0', ':'])
-        && value
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..");
-    if plain {
-        Ok(())
-    } else {
-        Err(field(name, "must be a relative path inside the model folder"))
-    }
+        && value.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    if plain { Ok(()) } else { Err(field(name, "must be a relative path inside the model folder")) }
 }
 
 fn check_sha256(name: &'static str, value: &str) -> Result<(), ManifestError> {
-    let fits = value.len() == 64
-        && value
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if fits {
-        Ok(())
-    } else {
-        Err(field(name, "must be 64 lower-case hexadecimal digits"))
-    }
+    let fits = value.len() == 64 && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if fits { Ok(()) } else { Err(field(name, "must be 64 lower-case hexadecimal digits")) }
 }
 
 fn check_specs(name: &'static str, specs: &[TensorSpec]) -> Result<(), ManifestError> {
@@ -248,16 +217,8 @@ fn check_specs(name: &'static str, specs: &[TensorSpec]) -> Result<(), ManifestE
         if specs[..index].iter().any(|other| other.name == spec.name) {
             return Err(field(name, format!("names `{}` twice", spec.name)));
         }
-        if spec.shape.len() > 8
-            || spec
-                .shape
-                .iter()
-                .any(|&dim| dim < -1 || dim > i64::from(u32::MAX))
-        {
-            return Err(field(
-                name,
-                format!("has an impossible shape for `{}`", spec.name),
-            ));
+        if spec.shape.len() > 8 || spec.shape.iter().any(|&dim| dim < -1 || dim > i64::from(u32::MAX)) {
+            return Err(field(name, format!("has an impossible shape for `{}`", spec.name)));
         }
     }
     Ok(())

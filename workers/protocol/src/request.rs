@@ -63,11 +63,7 @@ impl Request {
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
         let wire: WireRequest<'_> = read(payload, |wire: &WireRequest<'_>| wire.v)?;
         let inputs = decode_tensors(wire.inputs, wire.ids.len())?;
-        Ok(Self {
-            header: wire.header,
-            ids: wire.ids,
-            inputs,
-        })
+        Ok(Self { header: wire.header, ids: wire.ids, inputs })
     }
 }
 
@@ -75,11 +71,7 @@ impl RequestHeader {
     /// Writes a payload. `ids` and every tensor hold the same items in the same order.
     #[must_use]
     pub fn encode(&self, ids: &[u64], inputs: &[TensorChunks<'_>]) -> Vec<u8> {
-        let data_len: usize = inputs
-            .iter()
-            .flat_map(|tensor| &tensor.chunks)
-            .map(|chunk| chunk.len())
-            .sum();
+        let data_len: usize = inputs.iter().flat_map(|tensor| &tensor.chunks).map(|chunk| chunk.len()).sum();
         let mut out = Vec::with_capacity(data_len * 4 / 3 + ids.len() * 8 + 512);
         out.extend_from_slice(format!("{{\"v\":{PROTOCOL_VERSION},").as_bytes());
         let start = out.len();
@@ -115,10 +107,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(
         Err(_) => serde_json::from_slice(payload).map_or(PROTOCOL_VERSION, |VersionOnly { v }| v),
     };
     if theirs != PROTOCOL_VERSION {
-        return Err(ProtocolError::VersionMismatch {
-            ours: PROTOCOL_VERSION,
-            theirs,
-        });
+        return Err(ProtocolError::VersionMismatch { ours: PROTOCOL_VERSION, theirs });
     }
     message
 }
@@ -134,7 +123,5 @@ pub(crate) fn decode_tensors(wire: Vec<WireTensor<'_>>, items: usize) -> Result<
 }
 
 fn malformed(error: &serde_json::Error) -> ProtocolError {
-    ProtocolError::Malformed {
-        reason: Cow::from(error.to_string()).into_owned(),
-    }
+    ProtocolError::Malformed { reason: Cow::from(error.to_string()).into_owned() }
 }

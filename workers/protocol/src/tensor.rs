@@ -41,9 +41,7 @@ impl ItemShapes {
 
 /// Elements of a shape; `None` on overflow.
 pub(crate) fn element_count(shape: &[u32]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1_usize, |product, &dim| product.checked_mul(dim as usize))
+    shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim as usize))
 }
 
 /// A decoded tensor of a batch.
@@ -99,9 +97,7 @@ impl Tensor {
     fn item_bytes(&self, shape: &[u32], start: usize) -> Result<usize, ProtocolError> {
         let elements = element_count(shape).ok_or_else(|| self.corrupt("shape product overflows"))?;
         match self.datatype.element_bytes() {
-            Some(size) => elements
-                .checked_mul(size)
-                .ok_or_else(|| self.corrupt("shape product overflows")),
+            Some(size) => elements.checked_mul(size).ok_or_else(|| self.corrupt("shape product overflows")),
             None => self.byte_strings_len(elements, start),
         }
     }
@@ -123,10 +119,7 @@ impl Tensor {
     }
 
     fn corrupt(&self, reason: &'static str) -> ProtocolError {
-        ProtocolError::Corrupt {
-            tensor: self.name.clone(),
-            reason,
-        }
+        ProtocolError::Corrupt { tensor: self.name.clone(), reason }
     }
 }
 
@@ -160,9 +153,7 @@ impl WireTensor<'_> {
         let mut data = self.data.into_owned().into_bytes();
         let decoded_len = base64_simd::STANDARD
             .decode_inplace(&mut data)
-            .map_err(|_| ProtocolError::Base64 {
-                tensor: self.name.clone().into_owned(),
-            })?
+            .map_err(|_| ProtocolError::Base64 { tensor: self.name.clone().into_owned() })?
             .len();
         data.truncate(decoded_len);
         Ok(Tensor {
@@ -219,8 +210,5 @@ fn append_base64(out: &mut Vec<u8>, data: &[u8]) {
 /// Appends a value whose serialization cannot fail: strings, numbers and lists of them.
 pub(crate) fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let written = serde_json::to_writer(&mut *out, value);
-    debug_assert!(
-        written.is_ok(),
-        "strings, numbers and lists always serialize into memory"
-    );
+    debug_assert!(written.is_ok(), "strings, numbers and lists always serialize into memory");
 }

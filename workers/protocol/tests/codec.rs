@@ -31,25 +31,14 @@ fn chunks<'a>(
     item_shapes: ItemShapes,
     chunks: Vec<&'a [u8]>,
 ) -> TensorChunks<'a> {
-    TensorChunks {
-        name,
-        datatype,
-        item_shapes,
-        chunks,
-    }
+    TensorChunks { name, datatype, item_shapes, chunks }
 }
 
 #[test]
 fn ragged_request_round_trips() {
-    let (a, b) = (
-        1.5_f32.to_le_bytes(),
-        [2.5_f32.to_le_bytes(), 3.5_f32.to_le_bytes()].concat(),
-    );
+    let (a, b) = (1.5_f32.to_le_bytes(), [2.5_f32.to_le_bytes(), 3.5_f32.to_le_bytes()].concat());
     let shapes = ItemShapes::from_shapes(&[&[1], &[2]]);
-    let payload = header().encode(
-        &[10, 11],
-        &[chunks("x", Datatype::Fp32, shapes.clone(), vec![&a, &b])],
-    );
+    let payload = header().encode(&[10, 11], &[chunks("x", Datatype::Fp32, shapes.clone(), vec![&a, &b])]);
     let decoded = Request::decode(&payload).unwrap();
     assert_eq!(decoded.header, header());
     assert_eq!(decoded.ids, [10, 11]);
@@ -59,10 +48,7 @@ fn ragged_request_round_trips() {
 
 #[test]
 fn equal_shapes_are_written_once() {
-    assert_eq!(
-        ItemShapes::from_shapes(&[&[4, 2], &[4, 2]]),
-        ItemShapes::Same(vec![4, 2])
-    );
+    assert_eq!(ItemShapes::from_shapes(&[&[4, 2], &[4, 2]]), ItemShapes::Same(vec![4, 2]));
 }
 
 #[test]
@@ -73,13 +59,7 @@ fn other_version_is_refused_by_name() {
         1,
     );
     let error = Request::decode(payload.as_bytes()).unwrap_err();
-    assert_eq!(
-        error,
-        ProtocolError::VersionMismatch {
-            ours: PROTOCOL_VERSION,
-            theirs: 99
-        }
-    );
+    assert_eq!(error, ProtocolError::VersionMismatch { ours: PROTOCOL_VERSION, theirs: 99 });
     assert!(error.to_string().contains("99"), "{error}");
 }
 
@@ -93,22 +73,11 @@ fn other_version_is_refused_even_if_nothing_else_is_known() {
 
 #[test]
 fn data_that_does_not_fit_its_shape_is_refused() {
-    let payload = header().encode(
-        &[1, 2],
-        &[chunks(
-            "x",
-            Datatype::Fp32,
-            ItemShapes::Same(vec![2]),
-            vec![&[0; 12]],
-        )],
-    );
+    let payload =
+        header().encode(&[1, 2], &[chunks("x", Datatype::Fp32, ItemShapes::Same(vec![2]), vec![&[0; 12]])]);
     assert!(matches!(
         Request::decode(&payload),
-        Err(ProtocolError::DataLength {
-            expected: 16,
-            actual: 12,
-            ..
-        })
+        Err(ProtocolError::DataLength { expected: 16, actual: 12, .. })
     ));
 }
 
@@ -116,29 +85,16 @@ fn data_that_does_not_fit_its_shape_is_refused() {
 fn byte_string_past_the_end_is_refused() {
     let mut data = byte_string(b"hello");
     data.truncate(7);
-    let payload = header().encode(
-        &[1],
-        &[chunks(
-            "t",
-            Datatype::Bytes,
-            ItemShapes::Same(vec![1]),
-            vec![&data],
-        )],
-    );
-    assert!(matches!(
-        Request::decode(&payload),
-        Err(ProtocolError::Corrupt { .. })
-    ));
+    let payload =
+        header().encode(&[1], &[chunks("t", Datatype::Bytes, ItemShapes::Same(vec![1]), vec![&data])]);
+    assert!(matches!(Request::decode(&payload), Err(ProtocolError::Corrupt { .. })));
 }
 
 #[test]
 fn shape_product_overflow_is_refused() {
     let shape = ItemShapes::Same(vec![u32::MAX, u32::MAX, u32::MAX]);
     let payload = header().encode(&[1], &[chunks("x", Datatype::Fp64, shape, vec![&[0; 8]])]);
-    assert!(matches!(
-        Request::decode(&payload),
-        Err(ProtocolError::Corrupt { .. })
-    ));
+    assert!(matches!(Request::decode(&payload), Err(ProtocolError::Corrupt { .. })));
 }
 
 #[test]
@@ -149,35 +105,19 @@ fn answer_must_name_each_item_exactly_once() {
         outputs: Vec::new(),
         errors: failed
             .iter()
-            .map(|&id| ItemError {
-                id,
-                code: ItemErrorCode::ModelFailed,
-                message: "no".into(),
-            })
+            .map(|&id| ItemError { id, code: ItemErrorCode::ModelFailed, message: "no".into() })
             .collect(),
         report: Report::default(),
     };
     assert_eq!(answer(&[1, 2, 3], &[]).check_answers(7, &[1, 2, 3]), Ok(()));
-    assert_eq!(
-        answer(&[3, 1], &[2]).check_answers(7, &[1, 2, 3]),
-        Ok(()),
-        "order is the worker's choice"
-    );
-    for (ids, failed) in [
-        (&[1, 2][..], &[][..]),
-        (&[1, 2, 2], &[3]),
-        (&[1, 2, 3], &[3]),
-        (&[1, 2, 4], &[]),
-    ] {
+    assert_eq!(answer(&[3, 1], &[2]).check_answers(7, &[1, 2, 3]), Ok(()), "order is the worker's choice");
+    for (ids, failed) in [(&[1, 2][..], &[][..]), (&[1, 2, 2], &[3]), (&[1, 2, 3], &[3]), (&[1, 2, 4], &[])] {
         assert!(matches!(
             answer(ids, failed).check_answers(7, &[1, 2, 3]),
             Err(ProtocolError::WrongItems { .. })
         ));
     }
-    assert!(
-        answer(&[1], &[]).check_answers(8, &[1]).is_err(),
-        "another batch's answer"
-    );
+    assert!(answer(&[1], &[]).check_answers(8, &[1]).is_err(), "another batch's answer");
 }
 
 #[test]
@@ -190,15 +130,7 @@ fn manifest_paths_cannot_leave_the_folder() {
         )
     };
     ModelManifest::parse(&text("model.onnx")).unwrap();
-    for bad in [
-        "../model.onnx",
-        "/etc/passwd",
-        "a/../../b",
-        "a//b",
-        "",
-        "./x",
-        "C:x",
-    ] {
+    for bad in ["../model.onnx", "/etc/passwd", "a/../../b", "a//b", "", "./x", "C:x"] {
         let error = ModelManifest::parse(&text(bad)).unwrap_err();
         assert!(error.to_string().contains("`file`"), "{bad}: {error}");
     }

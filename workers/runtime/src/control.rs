@@ -71,12 +71,7 @@ impl ControlSocket {
     /// # Errors
     /// The kernel's.
     pub(crate) fn pair() -> nix::Result<(Self, Self)> {
-        let (a, b) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
+        let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self(a), Self(b)))
     }
 
@@ -98,10 +93,7 @@ impl ControlSocket {
     /// The kernel's; `EPIPE` when the supervisor is gone.
     pub(crate) fn send_notice(&self, notice: Notice) -> nix::Result<()> {
         let message = match notice {
-            Notice::Ready {
-                anonymous_bytes,
-                resident_bytes,
-            } => pack(1, anonymous_bytes, resident_bytes),
+            Notice::Ready { anonymous_bytes, resident_bytes } => pack(1, anonymous_bytes, resident_bytes),
             Notice::Forked { slot, pid } => pack(2, slot, u64::from(pid.cast_unsigned())),
             Notice::ForkFailed { slot, errno } => pack(3, slot, u64::from(errno.cast_unsigned())),
             Notice::Exited { slot, signal } => pack(4, slot, u64::from(signal.cast_unsigned())),
@@ -146,22 +138,10 @@ impl ControlSocket {
         };
         let small = || u32::try_from(b).map(u32::cast_signed).map_err(|_| Errno::EBADMSG);
         Ok(Some(match tag {
-            1 => Notice::Ready {
-                anonymous_bytes: a,
-                resident_bytes: b,
-            },
-            2 => Notice::Forked {
-                slot: a,
-                pid: small()?,
-            },
-            3 => Notice::ForkFailed {
-                slot: a,
-                errno: small()?,
-            },
-            4 => Notice::Exited {
-                slot: a,
-                signal: small()?,
-            },
+            1 => Notice::Ready { anonymous_bytes: a, resident_bytes: b },
+            2 => Notice::Forked { slot: a, pid: small()? },
+            3 => Notice::ForkFailed { slot: a, errno: small()? },
+            4 => Notice::Exited { slot: a, signal: small()? },
             _ => return Err(Errno::EBADMSG),
         }))
     }
@@ -171,14 +151,8 @@ impl ControlSocket {
         let rights = raw.as_ref().map(|raw| ControlMessage::ScmRights(raw));
         let slices = [IoSlice::new(&message)];
         retry(|| {
-            sendmsg::<()>(
-                self.0.as_raw_fd(),
-                &slices,
-                rights.as_slice(),
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            )
-            .map(drop)
+            sendmsg::<()>(self.0.as_raw_fd(), &slices, rights.as_slice(), MsgFlags::MSG_NOSIGNAL, None)
+                .map(drop)
         })
     }
 
@@ -235,9 +209,7 @@ mod tests {
         let (supervisor, zygote) = ControlSocket::pair().unwrap();
         let (passed, kept) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty()).unwrap();
-        supervisor
-            .send_order(Order::Fork { slot: 7 }, Some(passed.as_fd()))
-            .unwrap();
+        supervisor.send_order(Order::Fork { slot: 7 }, Some(passed.as_fd())).unwrap();
         drop(passed);
         let (order, received) = zygote.receive_order().unwrap().unwrap();
         assert_eq!(order, Order::Fork { slot: 7 });
@@ -252,10 +224,7 @@ mod tests {
         let (supervisor, zygote) = ControlSocket::pair().unwrap();
         assert_eq!(supervisor.try_receive_notice(), Err(Errno::EAGAIN));
         let notices = [
-            Notice::Ready {
-                anonymous_bytes: 1 << 40,
-                resident_bytes: 2 << 40,
-            },
+            Notice::Ready { anonymous_bytes: 1 << 40, resident_bytes: 2 << 40 },
             Notice::Forked { slot: 3, pid: 4 },
             Notice::ForkFailed { slot: 5, errno: 12 },
             Notice::Exited { slot: 6, signal: 9 },

@@ -41,14 +41,7 @@ impl Handler {
     /// A handler for the manifest's model. `init` is the time from process start until now.
     pub(crate) fn new(manifest: ModelManifest, pool: Pool, memory_mib: u64, init: Duration) -> Self {
         let guess = LengthGuess::new(manifest.max_length);
-        Self {
-            manifest,
-            pool,
-            memory_mib,
-            init,
-            invocations: 0,
-            guess,
-        }
+        Self { manifest, pool, memory_mib, init, invocations: 0, guess }
     }
 
     /// Answers one invocation.
@@ -57,28 +50,15 @@ impl Handler {
         let request =
             Request::decode(event.payload.get().as_bytes()).map_err(|error| protocol_error(&error))?;
         self.check(&request.header)?;
-        let left = event
-            .context
-            .deadline()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
+        let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let process_count = request.header.process_count as usize;
         let (header, ids) = (request.header, request.ids);
         let batch = Batch::new(&self.manifest, request.inputs, ids.len());
         self.pool.tidy(process_count);
-        let tasks = if ids.is_empty() {
-            vec![Vec::new(); process_count]
-        } else {
-            self.cut(&batch, process_count)
-        };
-        let limits = Limits {
-            width: tasks.len().max(1),
-            ..self.limits(&header, started, left)
-        };
-        let collected = self
-            .pool
-            .run(&batch, tasks, limits)
-            .map_err(|error| self.no_process(error))?;
+        let tasks =
+            if ids.is_empty() { vec![Vec::new(); process_count] } else { self.cut(&batch, process_count) };
+        let limits = Limits { width: tasks.len().max(1), ..self.limits(&header, started, left) };
+        let collected = self.pool.run(&batch, tasks, limits).map_err(|error| self.no_process(error))?;
         self.learn(&batch, &collected);
         let errors = item_errors(&ids, &batch, &collected);
         let report = self.report(&collected, started, ids.is_empty());
@@ -109,13 +89,9 @@ impl Handler {
         let millis = |millis: u32| Duration::from_millis(u64::from(millis));
         Limits {
             hard_end,
-            start_before: header
-                .budget_ms
-                .map_or(hard_end, |budget| started + millis(budget)),
+            start_before: header.budget_ms.map_or(hard_end, |budget| started + millis(budget)),
             hang_after: header.hang_after_ms.map(millis),
-            memory_share: self
-                .pool
-                .memory_share(self.memory_mib, header.process_count as usize),
+            memory_share: self.pool.memory_share(self.memory_mib, header.process_count as usize),
             width: 1,
         }
     }
@@ -137,11 +113,7 @@ impl Handler {
         let is_padded = unit == WorkUnit::Tokens && self.manifest.tokenizer.is_some();
         let length = |item: u32| {
             let bytes = batch.item_bytes(item);
-            if is_padded {
-                self.guess.tokens(bytes)
-            } else {
-                u32::try_from(bytes).unwrap_or(u32::MAX)
-            }
+            if is_padded { self.guess.tokens(bytes) } else { u32::try_from(bytes).unwrap_or(u32::MAX) }
         };
         items.sort_by_cached_key(|&item| length(item));
         let lengths: Vec<u32> = items.iter().map(|&item| length(item)).collect();
@@ -152,11 +124,7 @@ impl Handler {
 
     /// Learns how many tokens bytes make, from batches in which no text is near truncation.
     fn learn(&mut self, batch: &Batch, collected: &Collected) {
-        let Some(max_length) = self
-            .manifest
-            .max_length
-            .filter(|_| self.manifest.tokenizer.is_some())
-        else {
+        let Some(max_length) = self.manifest.max_length.filter(|_| self.manifest.tokenizer.is_some()) else {
             return;
         };
         let items = batch.usable();
@@ -171,11 +139,7 @@ impl Handler {
 
     fn report(&mut self, collected: &Collected, started: Instant, is_warm_up: bool) -> Report {
         let samples_memory = is_warm_up || self.invocations.is_multiple_of(INVOCATIONS_PER_MEMORY_SAMPLE);
-        let resident_bytes = if samples_memory {
-            self.pool.proportional_bytes()
-        } else {
-            0
-        };
+        let resident_bytes = if samples_memory { self.pool.proportional_bytes() } else { 0 };
         let cold = self.invocations == 0;
         self.invocations += 1;
         Report {
@@ -206,10 +170,7 @@ fn item_errors(ids: &[u64], batch: &Batch, collected: &Collected) -> Vec<ItemErr
             (Some(why), _) => (ItemErrorCode::InvalidInput, why.clone()),
             (None, Some(Outcome::Value { .. })) => continue,
             (None, Some(Outcome::Failed(code, why))) => (*code, why.clone()),
-            (None, None) => (
-                ItemErrorCode::ModelFailed,
-                "the model process left this item out".to_owned(),
-            ),
+            (None, None) => (ItemErrorCode::ModelFailed, "the model process left this item out".to_owned()),
         };
         errors.push(ItemError { id, code, message });
     }
@@ -242,10 +203,7 @@ fn protocol_error(error: &ProtocolError) -> Diagnostic {
 }
 
 fn diagnostic(error_type: &str, error_message: String) -> Diagnostic {
-    Diagnostic {
-        error_type: error_type.to_owned(),
-        error_message,
-    }
+    Diagnostic { error_type: error_type.to_owned(), error_message }
 }
 
 fn micros(duration: Duration) -> u64 {

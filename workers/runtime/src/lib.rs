@@ -37,11 +37,7 @@ pub fn run(settings: &Settings) -> ! {
     let folder = match ModelFolder::open(&settings.model_dir) {
         Ok(folder) => folder,
         Err(error) => {
-            init_error::report(
-                &settings.runtime_api,
-                "Runtime.ModelLoadFailed",
-                &error.to_string(),
-            );
+            init_error::report(&settings.runtime_api, "Runtime.ModelLoadFailed", &error.to_string());
             sys::exit_now(1);
         }
     };
@@ -74,9 +70,6 @@ fn fork_supervisor() -> nix::Result<(sys::Fork, control::ControlSocket, nix::uni
 fn start_log(settings: &Settings) {
     let filter =
         tracing_subscriber::EnvFilter::try_new(&settings.log_filter).unwrap_or_else(|_| "warn".into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     let _ = log.try_init(); // fails only if there is a log already
 }

@@ -22,10 +22,7 @@ impl Resident {
     /// Of process `pid` (a number or `self`); `None` if it is gone.
     pub(crate) fn of(pid: &str) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-        let mut pages = text
-            .split_ascii_whitespace()
-            .skip(1)
-            .map(|field| field.parse::<u64>().ok());
+        let mut pages = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
         let (all, file_backed) = (pages.next()??, pages.next()??);
         Some(Self {
             all_bytes: all * PAGE_BYTES,

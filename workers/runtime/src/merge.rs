@@ -34,12 +34,7 @@ pub(crate) fn encode_answer(
         .enumerate()
         .map(|(index, spec)| {
             let (item_shapes, chunks) = gather(&collected.parts, &places, index)?;
-            Ok(TensorChunks {
-                name: &spec.name,
-                datatype: spec.datatype,
-                item_shapes,
-                chunks,
-            })
+            Ok(TensorChunks { name: &spec.name, datatype: spec.datatype, item_shapes, chunks })
         })
         .collect::<Result<Vec<_>, ProtocolError>>()?;
     Ok(Answer::encode(batch, &value_ids, &outputs, errors, report))
@@ -64,10 +59,7 @@ fn gather<'a>(
     let empty = &[] as &[u8];
     if let [part] = parts
         && places.len() == part.items.len()
-        && places
-            .iter()
-            .enumerate()
-            .all(|(position, place)| place.1 == position)
+        && places.iter().enumerate().all(|(position, place)| place.1 == position)
     {
         let tensor = part.outputs.get(output);
         let shapes = tensor.map_or(ItemShapes::Same(Vec::new()), |tensor| tensor.item_shapes.clone());
@@ -76,18 +68,14 @@ fn gather<'a>(
     let ranges = parts
         .iter()
         .map(|part| {
-            part.outputs
-                .get(output)
-                .map_or(Ok(Vec::new()), |tensor| tensor.item_ranges(part.items.len()))
+            part.outputs.get(output).map_or(Ok(Vec::new()), |tensor| tensor.item_ranges(part.items.len()))
         })
         .collect::<Result<Vec<Vec<Range<usize>>>, _>>()?;
     let (mut shapes, mut chunks) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
     let mut open: Option<(usize, Range<usize>)> = None; // a piece that may still grow
     for &(part, index) in places {
         let (Some(tensor), Some(range)) = (parts[part].outputs.get(output), ranges[part].get(index)) else {
-            return Err(ProtocolError::WrongItems {
-                reason: format!("output number {output} is missing"),
-            });
+            return Err(ProtocolError::WrongItems { reason: format!("output number {output} is missing") });
         };
         shapes.push(tensor.item_shapes.get(index).unwrap_or_default());
         open = match open.take() {
@@ -118,11 +106,7 @@ mod tests {
             item_shapes: ItemShapes::Same(vec![2]),
             data: Bytes::from_static(data),
         };
-        Part {
-            items: items.to_vec(),
-            outputs: vec![y],
-            ..Part::default()
-        }
+        Part { items: items.to_vec(), outputs: vec![y], ..Part::default() }
     }
 
     fn manifest() -> ModelManifest {
@@ -141,15 +125,8 @@ mod tests {
             outcomes: vec![value(0, 1), value(1, 0), None, value(0, 0)],
             ..Collected::default()
         };
-        let payload = encode_answer(
-            1,
-            &[10, 11, 12, 13],
-            &manifest(),
-            &collected,
-            &[],
-            &Report::default(),
-        )
-        .unwrap();
+        let payload =
+            encode_answer(1, &[10, 11, 12, 13], &manifest(), &collected, &[], &Report::default()).unwrap();
         let answer = Answer::decode(&payload).unwrap();
         assert_eq!(answer.ids, [10, 11, 13]);
         assert_eq!(answer.outputs[0].data.as_ref(), b"aabbdd");
@@ -158,13 +135,7 @@ mod tests {
     #[test]
     fn missing_output_is_an_error_and_not_a_shift() {
         let collected = Collected {
-            parts: vec![
-                Part {
-                    outputs: Vec::new(),
-                    ..part(&[0], b"")
-                },
-                part(&[1], b"bb"),
-            ],
+            parts: vec![Part { outputs: Vec::new(), ..part(&[0], b"") }, part(&[1], b"bb")],
             outcomes: vec![
                 Some(Outcome::Value { part: 0, index: 0 }),
                 Some(Outcome::Value { part: 1, index: 0 }),

@@ -83,16 +83,11 @@ impl ModelFolder {
     /// # Errors
     /// No such folder, or an unusable manifest.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let root = folder.canonicalize().map_err(|error| ModelError::Read {
-            path: folder.to_owned(),
-            error,
-        })?;
+        let root =
+            folder.canonicalize().map_err(|error| ModelError::Read { path: folder.to_owned(), error })?;
         let path = inside(&root, "model.toml", MAX_MANIFEST_BYTES)?;
         let text = std::fs::read_to_string(&path).map_err(|error| ModelError::Read { path, error })?;
-        Ok(Self {
-            manifest: ModelManifest::parse(&text)?,
-            root,
-        })
+        Ok(Self { manifest: ModelManifest::parse(&text)?, root })
     }
 
     /// Checks every file that the manifest names: inside the folder, a plain file, the right bytes. Reads them all.
@@ -121,10 +116,7 @@ impl ModelFolder {
 
 /// The real path of a file that must lie in the real folder `root`.
 fn inside(root: &Path, name: &str, limit: u64) -> Result<PathBuf, ModelError> {
-    let read = |path: &Path, error| ModelError::Read {
-        path: path.to_owned(),
-        error,
-    };
+    let read = |path: &Path, error| ModelError::Read { path: path.to_owned(), error };
     let path = root.join(name);
     let real = path.canonicalize().map_err(|error| read(&path, error))?;
     if !real.starts_with(root) {
@@ -138,10 +130,7 @@ fn inside(root: &Path, name: &str, limit: u64) -> Result<PathBuf, ModelError> {
 }
 
 fn check_digest(path: &Path, expected: &str) -> Result<(), ModelError> {
-    let read = |error| ModelError::Read {
-        path: path.to_owned(),
-        error,
-    };
+    let read = |error| ModelError::Read { path: path.to_owned(), error };
     let mut file = File::open(path).map_err(read)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0_u8; 256 * 1024]);
     loop {
@@ -150,19 +139,11 @@ fn check_digest(path: &Path, expected: &str) -> Result<(), ModelError> {
             len => hasher.update(&buffer[..len]),
         }
     }
-    let actual: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let actual: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     if actual == expected {
         return Ok(());
     }
-    Err(ModelError::Digest {
-        path: path.to_owned(),
-        expected: expected.to_owned(),
-        actual,
-    })
+    Err(ModelError::Digest { path: path.to_owned(), expected: expected.to_owned(), actual })
 }
 
 #[cfg(test)]
@@ -193,10 +174,7 @@ mod tests {
     fn wrong_digest_is_refused() {
         let folder = folder(ABC_SHA256);
         std::fs::write(folder.path().join("model.onnx"), "abd").unwrap();
-        let error = ModelFolder::open(folder.path())
-            .unwrap()
-            .check_files()
-            .unwrap_err();
+        let error = ModelFolder::open(folder.path()).unwrap().check_files().unwrap_err();
         assert!(matches!(error, ModelError::Digest { .. }), "{error}");
     }
 

@@ -32,11 +32,7 @@ pub(crate) fn serve(runner: &mut Runner, socket: OwnedFd) -> io::Result<()> {
         if shard.items == 0 {
             let warm_up = warm_up_shard(runner.manifest());
             runner.run(&warm_up, |_| io::Result::Ok(()))?;
-            let mut part = Part {
-                task: shard.task,
-                last: true,
-                ..Part::default()
-            };
+            let mut part = Part { task: shard.task, last: true, ..Part::default() };
             meter.read(&mut part);
             stream.write_all(&part.encode())?;
             continue;
@@ -73,11 +69,7 @@ struct Meter {
 
 impl Meter {
     fn new() -> Self {
-        Self {
-            cpu_us: own_cpu_us(),
-            parts: 0,
-            resident_bytes: 0,
-        }
+        Self { cpu_us: own_cpu_us(), parts: 0, resident_bytes: 0 }
     }
 
     fn read(&mut self, part: &mut Part) {

@@ -46,10 +46,7 @@ mod tests {
     fn paths_default_to_the_task_root() {
         let settings = Settings::from_lookup(|name| (name == "LAMBDA_TASK_ROOT").then(|| "/task".into()));
         assert_eq!(settings.model_dir, PathBuf::from("/task/model"));
-        assert_eq!(
-            settings.onnx_runtime,
-            PathBuf::from("/task/lib/libonnxruntime.so")
-        );
+        assert_eq!(settings.onnx_runtime, PathBuf::from("/task/lib/libonnxruntime.so"));
         assert!(!settings.identity_faults);
     }
 }

@@ -33,21 +33,12 @@ pub(crate) fn run(
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return 1;
     };
-    let Ok(Some(Notice::Ready {
-        anonymous_bytes,
-        resident_bytes,
-    })) = control.receive_notice()
-    else {
+    let Ok(Some(Notice::Ready { anonymous_bytes, resident_bytes })) = control.receive_notice() else {
         return 1;
     };
     let mut pool = Pool::new(control, zygote.as_raw(), anonymous_bytes, resident_bytes);
     pool.fork_first();
-    let mut handler = Handler::new(
-        folder.manifest.clone(),
-        pool,
-        settings.memory_mib,
-        started.elapsed(),
-    );
+    let mut handler = Handler::new(folder.manifest.clone(), pool, settings.memory_mib, started.elapsed());
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| ready(handler.invoke(&event)));
     match runtime.block_on(Runtime::new(service).run()) {
         Ok(()) => 0,

@@ -2,10 +2,7 @@
 //!
 //! Everything else that touches the operating system goes through safe wrappers of `nix` and `std`.
 //! Deliberately absent: shared memory objects and semaphores (Lambda has no `/dev/shm`), threads, signal handlers.
-#![expect(
-    unsafe_code,
-    reason = "fork, descriptor passing and raw tensor memory have no safe interface"
-)]
+#![expect(unsafe_code, reason = "fork, descriptor passing and raw tensor memory have no safe interface")]
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -47,12 +44,8 @@ pub(crate) fn receive_with_descriptor(
 ) -> nix::Result<(usize, Option<OwnedFd>)> {
     let mut space = nix::cmsg_space!(RawFd);
     let mut slices = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<()>(
-        socket.as_raw_fd(),
-        &mut slices,
-        Some(&mut space),
-        flags | MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut received = None;
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control {

@@ -23,12 +23,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Sorts and checks the inputs of a batch of `items`.
     pub(crate) fn new(manifest: &ModelManifest, mut tensors: Vec<Tensor>, items: usize) -> Self {
-        let mut batch = Self {
-            inputs: Vec::new(),
-            ranges: Vec::new(),
-            items,
-            refused: vec![None; items],
-        };
+        let mut batch = Self { inputs: Vec::new(), ranges: Vec::new(), items, refused: vec![None; items] };
         for spec in &manifest.inputs {
             let Some(position) = tensors.iter().position(|tensor| tensor.name == spec.name) else {
                 return batch.refuse_all(&format!("input `{}` is missing", spec.name));
@@ -55,11 +50,7 @@ impl Batch {
 
     /// Positions of the items that can be fed to the model.
     pub(crate) fn usable(&self) -> Vec<u32> {
-        (0..)
-            .zip(&self.refused)
-            .filter(|(_, refused)| refused.is_none())
-            .map(|(item, _)| item)
-            .collect()
+        (0..).zip(&self.refused).filter(|(_, refused)| refused.is_none()).map(|(item, _)| item).collect()
     }
 
     /// Bytes of one item over all inputs.
@@ -83,17 +74,10 @@ impl Batch {
                 let item_shapes = match &input.item_shapes {
                     ItemShapes::Same(shape) => ItemShapes::Same(shape.clone()),
                     ItemShapes::Each(shapes) => ItemShapes::Each(
-                        items
-                            .iter()
-                            .filter_map(|&item| shapes.get(item as usize).cloned())
-                            .collect(),
+                        items.iter().filter_map(|&item| shapes.get(item as usize).cloned()).collect(),
                     ),
                 };
-                Tensor {
-                    item_shapes,
-                    data: data.into(),
-                    ..input.clone()
-                }
+                Tensor { item_shapes, data: data.into(), ..input.clone() }
             })
             .collect()
     }
@@ -106,10 +90,7 @@ impl Batch {
     fn check_shapes(&mut self, shapes: &ItemShapes, name: &str, wanted: &[i64]) {
         let fits = |shape: &[u32]| {
             shape.len() == wanted.len()
-                && shape
-                    .iter()
-                    .zip(wanted)
-                    .all(|(&dim, &want)| want < 0 || want == i64::from(dim))
+                && shape.iter().zip(wanted).all(|(&dim, &want)| want < 0 || want == i64::from(dim))
         };
         let why =
             |shape: &[u32]| format!("input `{name}` has item shape {shape:?}, the model takes {wanted:?}");
@@ -117,11 +98,7 @@ impl Batch {
             ItemShapes::Same(shape) if fits(shape) => {}
             ItemShapes::Same(shape) => self.refused = vec![Some(why(shape)); self.items],
             ItemShapes::Each(shapes) => {
-                for (refused, shape) in self
-                    .refused
-                    .iter_mut()
-                    .zip(shapes)
-                    .filter(|(_, shape)| !fits(shape))
+                for (refused, shape) in self.refused.iter_mut().zip(shapes).filter(|(_, shape)| !fits(shape))
                 {
                     *refused = Some(why(shape));
                 }
@@ -137,9 +114,8 @@ impl Batch {
         for item in self.usable() {
             let bytes = self.item_bytes(item);
             if bytes > max_length as usize {
-                self.refused[item as usize] = Some(format!(
-                    "the item has {bytes} bytes, the model takes {max_length}"
-                ));
+                self.refused[item as usize] =
+                    Some(format!("the item has {bytes} bytes, the model takes {max_length}"));
             }
         }
     }
@@ -177,10 +153,7 @@ mod tests {
         assert!(batch.refused[1].as_ref().unwrap().contains("[1, 3]"));
         let selected = &batch.select(&[2, 0])[0];
         assert_eq!(selected.data.as_ref(), [5, 6, 7, 8, 0, 1]);
-        assert_eq!(
-            selected.item_shapes,
-            ItemShapes::Each(vec![vec![2, 2], vec![1, 2]])
-        );
+        assert_eq!(selected.item_shapes, ItemShapes::Each(vec![vec![2, 2], vec![1, 2]]));
     }
 
     #[test]
@@ -190,20 +163,13 @@ mod tests {
             (vec![tensor("x", Datatype::Int8, same(), 2)], "INT8"),
             (vec![tensor("z", Datatype::Uint8, same(), 2)], "`x` is missing"),
             (
-                vec![
-                    tensor("x", Datatype::Uint8, same(), 2),
-                    tensor("z", Datatype::Uint8, same(), 2),
-                ],
+                vec![tensor("x", Datatype::Uint8, same(), 2), tensor("z", Datatype::Uint8, same(), 2)],
                 "no input `z`",
             ),
         ];
         for (tensors, expected) in cases {
             let batch = Batch::new(&manifest(), tensors, 1);
-            assert!(
-                batch.refused[0].as_ref().unwrap().contains(expected),
-                "{:?}",
-                batch.refused
-            );
+            assert!(batch.refused[0].as_ref().unwrap().contains(expected), "{:?}", batch.refused);
         }
     }
 }

@@ -68,13 +68,8 @@ const CUT_OFF: FrameError = FrameError("it ends too early");
 impl Shard {
     /// Writes a frame, length first.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = start_frame(
-            64 + self
-                .inputs
-                .iter()
-                .map(|tensor| tensor.data.len() + 64)
-                .sum::<usize>(),
-        );
+        let mut out =
+            start_frame(64 + self.inputs.iter().map(|tensor| tensor.data.len() + 64).sum::<usize>());
         out.put_u64_le(self.task);
         out.put_u32_le(self.items);
         put_tensors(&mut out, &self.inputs);
@@ -84,11 +79,7 @@ impl Shard {
     /// Reads a frame without its length.
     pub(crate) fn decode(mut frame: Bytes) -> Result<Self, FrameError> {
         let (task, items) = (u64(&mut frame)?, u32(&mut frame)?);
-        Ok(Self {
-            task,
-            items,
-            inputs: tensors(&mut frame)?,
-        })
+        Ok(Self { task, items, inputs: tensors(&mut frame)? })
     }
 }
 
@@ -127,9 +118,7 @@ impl Part {
     /// Reads a frame without its length.
     pub(crate) fn decode(mut frame: Bytes) -> Result<Self, FrameError> {
         let (task, last) = (u64(&mut frame)?, u8(&mut frame)? != 0);
-        let items = (0..len(&mut frame, 4)?)
-            .map(|_| u32(&mut frame))
-            .collect::<Result<_, _>>()?;
+        let items = (0..len(&mut frame, 4)?).map(|_| u32(&mut frame)).collect::<Result<_, _>>()?;
         let outputs = tensors(&mut frame)?;
         let errors = (0..len(&mut frame, 9)?)
             .map(|_| {
@@ -146,14 +135,7 @@ impl Part {
             cpu_us: u64(&mut frame)?,
             resident_bytes: u64(&mut frame)?,
         };
-        Ok(Self {
-            task,
-            last,
-            items,
-            outputs,
-            errors,
-            usage,
-        })
+        Ok(Self { task, last, items, outputs, errors, usage })
     }
 }
 
@@ -211,18 +193,9 @@ fn tensors(frame: &mut Bytes) -> Result<Vec<Tensor>, FrameError> {
             let datatype = datatype_from_number(u8(frame)?)?;
             let item_shapes = match u8(frame)? {
                 0 => ItemShapes::Same(shape(frame)?),
-                _ => ItemShapes::Each(
-                    (0..len(frame, 4)?)
-                        .map(|_| shape(frame))
-                        .collect::<Result<_, _>>()?,
-                ),
+                _ => ItemShapes::Each((0..len(frame, 4)?).map(|_| shape(frame)).collect::<Result<_, _>>()?),
             };
-            Ok(Tensor {
-                name,
-                datatype,
-                item_shapes,
-                data: take_bytes(frame)?,
-            })
+            Ok(Tensor { name, datatype, item_shapes, data: take_bytes(frame)? })
         })
         .collect()
 }
@@ -239,11 +212,7 @@ fn take_bytes(frame: &mut Bytes) -> Result<Bytes, FrameError> {
 /// A count of things of at least `size` bytes each; refused if the frame cannot hold them.
 fn len(frame: &mut Bytes, size: usize) -> Result<usize, FrameError> {
     let count = u32(frame)? as usize;
-    if count.saturating_mul(size) > frame.len() {
-        Err(CUT_OFF)
-    } else {
-        Ok(count)
-    }
+    if count.saturating_mul(size) > frame.len() { Err(CUT_OFF) } else { Ok(count) }
 }
 
 fn u8(frame: &mut Bytes) -> Result<u8, FrameError> {
@@ -259,18 +228,12 @@ fn u64(frame: &mut Bytes) -> Result<u64, FrameError> {
 }
 
 fn datatype_number(datatype: Datatype) -> u8 {
-    let position = Datatype::ALL
-        .iter()
-        .position(|other| *other == datatype)
-        .unwrap_or_default();
+    let position = Datatype::ALL.iter().position(|other| *other == datatype).unwrap_or_default();
     u8::try_from(position).unwrap_or_default()
 }
 
 fn datatype_from_number(number: u8) -> Result<Datatype, FrameError> {
-    Datatype::ALL
-        .get(usize::from(number))
-        .copied()
-        .ok_or(FrameError("unknown datatype"))
+    Datatype::ALL.get(usize::from(number)).copied().ok_or(FrameError("unknown datatype"))
 }
 
 const CODES: [ItemErrorCode; 6] = [
@@ -288,10 +251,7 @@ fn code_number(code: ItemErrorCode) -> u8 {
 }
 
 fn code_from_number(number: u8) -> Result<ItemErrorCode, FrameError> {
-    CODES
-        .get(usize::from(number))
-        .copied()
-        .ok_or(FrameError("unknown error code"))
+    CODES.get(usize::from(number)).copied().ok_or(FrameError("unknown error code"))
 }
 
 #[cfg(test)]
@@ -302,11 +262,7 @@ mod tests {
 
     fn body(frame: Vec<u8>) -> Bytes {
         let (prefix, body) = frame.split_at(PREFIX_BYTES);
-        assert_eq!(
-            u32::from_le_bytes(prefix.try_into().unwrap()) as usize,
-            body.len(),
-            "length prefix"
-        );
+        assert_eq!(u32::from_le_bytes(prefix.try_into().unwrap()) as usize, body.len(), "length prefix");
         Bytes::from(body.to_vec())
     }
 
@@ -321,26 +277,14 @@ mod tests {
 
     #[test]
     fn shard_round_trips() {
-        let same = Tensor {
-            item_shapes: ItemShapes::Same(vec![4]),
-            datatype: Datatype::Bytes,
-            ..ragged()
-        };
-        let shard = Shard {
-            task: 1 << 40,
-            items: 3,
-            inputs: vec![ragged(), same],
-        };
+        let same = Tensor { item_shapes: ItemShapes::Same(vec![4]), datatype: Datatype::Bytes, ..ragged() };
+        let shard = Shard { task: 1 << 40, items: 3, inputs: vec![ragged(), same] };
         assert_eq!(Shard::decode(body(shard.encode())), Ok(shard));
     }
 
     #[test]
     fn part_round_trips_with_every_error_code() {
-        let errors = CODES
-            .iter()
-            .zip(0..)
-            .map(|(code, item)| (item, *code, format!("why {item}")))
-            .collect();
+        let errors = CODES.iter().zip(0..).map(|(code, item)| (item, *code, format!("why {item}"))).collect();
         let usage = Usage {
             work_units: 1,
             padded_units: 2,
@@ -349,14 +293,7 @@ mod tests {
             cpu_us: 5,
             resident_bytes: 6,
         };
-        let part = Part {
-            task: 9,
-            last: true,
-            items: vec![7, 8],
-            outputs: vec![ragged()],
-            errors,
-            usage,
-        };
+        let part = Part { task: 9, last: true, items: vec![7, 8], outputs: vec![ragged()], errors, usage };
         assert_eq!(Part::decode(body(part.encode())), Ok(part));
     }
 

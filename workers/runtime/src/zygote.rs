@@ -50,32 +50,19 @@ pub(crate) fn run(settings: &Settings, folder: &ModelFolder, control: ControlSoc
     let runner = match load(settings, folder) {
         Ok(runner) => runner,
         Err(error) => {
-            init_error::report(
-                &settings.runtime_api,
-                "Runtime.ModelLoadFailed",
-                &error.to_string(),
-            );
+            init_error::report(&settings.runtime_api, "Runtime.ModelLoadFailed", &error.to_string());
             let _ = kill(supervisor, Signal::SIGKILL);
             return 1;
         }
     };
     let Some(signals) = child_signals() else { return 1 };
     let resident = Resident::of("self").unwrap_or_default();
-    let ready = Notice::Ready {
-        anonymous_bytes: resident.anonymous_bytes,
-        resident_bytes: resident.all_bytes,
-    };
+    let ready =
+        Notice::Ready { anonymous_bytes: resident.anonymous_bytes, resident_bytes: resident.all_bytes };
     if control.send_notice(ready).is_err() {
         return 1;
     }
-    Zygote {
-        runner,
-        control,
-        signals,
-        supervisor,
-        children: BTreeMap::new(),
-    }
-    .serve()
+    Zygote { runner, control, signals, supervisor, children: BTreeMap::new() }.serve()
 }
 
 /// Loads and warms a model.
@@ -116,10 +103,7 @@ fn warm_up(runner: &mut Runner) {
     let shard = warm_up_shard(runner.manifest());
     let _ = runner.run(&shard, |part| {
         if let Some((_, _, why)) = part.errors.first() {
-            tracing::warn!(
-                why,
-                "the model refused the warm-up item; it will be warm after its first batch"
-            );
+            tracing::warn!(why, "the model refused the warm-up item; it will be warm after its first batch");
         }
         Ok::<(), std::convert::Infallible>(())
     });
@@ -174,10 +158,7 @@ impl Zygote {
         match sys::fork_single_threaded() {
             Ok(Fork::Parent(pid)) => {
                 self.children.insert(slot, pid);
-                let _ = self.control.send_notice(Notice::Forked {
-                    slot,
-                    pid: pid.as_raw(),
-                });
+                let _ = self.control.send_notice(Notice::Forked { slot, pid: pid.as_raw() });
             }
             Ok(Fork::Child) => {
                 let served = become_model_process(zygote)
@@ -193,10 +174,7 @@ impl Zygote {
 
     fn fork_failed(&self, slot: u64, errno: Errno) {
         tracing::error!(slot, %errno, "no process could be forked");
-        let _ = self.control.send_notice(Notice::ForkFailed {
-            slot,
-            errno: errno as i32,
-        });
+        let _ = self.control.send_notice(Notice::ForkFailed { slot, errno: errno as i32 });
     }
 
     fn kill(&self, slot: u64) {
@@ -217,11 +195,7 @@ impl Zygote {
                 tracing::error!(code, signal, "the supervisor has ended, and so does the sandbox");
                 return Some(if code == 0 { 1 } else { code });
             }
-            let slot = self
-                .children
-                .iter()
-                .find(|(_, child)| **child == pid)
-                .map(|(slot, _)| *slot);
+            let slot = self.children.iter().find(|(_, child)| **child == pid).map(|(slot, _)| *slot);
             if let Some(slot) = slot {
                 self.children.remove(&slot);
                 let _ = self.control.send_notice(Notice::Exited { slot, signal });

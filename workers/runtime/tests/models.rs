@@ -1,9 +1,5 @@
 //! Real models through the real `bootstrap`: texts and strings, cut over processes, compared with the answer of an item alone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a failure here is a failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a failure here is a failed test")]
 
 mod support;
 
@@ -18,10 +14,7 @@ fn ask(sandbox: &mut Sandbox, process_count: u32, texts: &[&[u8]]) -> Answer {
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap()))
-        .collect()
+    bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap())).collect()
 }
 
 fn embedding(answer: &Answer, id: u64) -> Vec<f32> {
@@ -48,24 +41,16 @@ fn sentence_embeddings_are_those_published_and_do_not_depend_on_the_batch() {
         b"yes",
         b"The quick brown fox jumps over the lazy dog.",
     ];
-    let alone: Vec<Vec<f32>> = texts
-        .iter()
-        .map(|text| embedding(&ask(&mut sandbox, 1, &[text]), 1))
-        .collect();
+    let alone: Vec<Vec<f32>> =
+        texts.iter().map(|text| embedding(&ask(&mut sandbox, 1, &[text]), 1)).collect();
     let cosine: f32 = alone[0].iter().zip(&alone[1]).map(|(a, b)| a * b).sum();
-    assert!(
-        (cosine - 0.7553).abs() < 1e-3,
-        "published similarity of these two sentences: {cosine}"
-    );
+    assert!((cosine - 0.7553).abs() < 1e-3, "published similarity of these two sentences: {cosine}");
     for process_count in [1, 2, 3] {
         let answer = ask(&mut sandbox, process_count, &texts);
         assert!(answer.errors.is_empty(), "{:?}", answer.errors);
         for (id, expected) in (1..).zip(&alone) {
             let difference = distance(&embedding(&answer, id), expected);
-            assert!(
-                difference < 1e-5,
-                "item {id} at {process_count} processes differs by {difference}"
-            );
+            assert!(difference < 1e-5, "item {id} at {process_count} processes differs by {difference}");
         }
         let used = answer.report.processes.len();
         assert!(
@@ -77,10 +62,7 @@ fn sentence_embeddings_are_those_published_and_do_not_depend_on_the_batch() {
             report.iter().map(|process| process.work_units).sum(),
             report.iter().map(|process| process.padded_units).sum(),
         );
-        assert!(
-            work > 128 && work <= padded && padded < 2 * work,
-            "tokens {work}, padded {padded}"
-        );
+        assert!(work > 128 && work <= padded && padded < 2 * work, "tokens {work}, padded {padded}");
     }
 }
 
@@ -90,11 +72,7 @@ fn too_long_text_is_cut_where_the_tokenizer_cuts_it() {
     let mut sandbox = Start::new(&folder, "bert-tiny").sandbox();
     let words = |count: usize| "hello ".repeat(count);
     let (full, beyond, far_beyond) = (words(126), words(300), words(200_000)); // 126 words and two special tokens
-    let answer = ask(
-        &mut sandbox,
-        1,
-        &[full.as_bytes(), beyond.as_bytes(), far_beyond.as_bytes()],
-    );
+    let answer = ask(&mut sandbox, 1, &[full.as_bytes(), beyond.as_bytes(), far_beyond.as_bytes()]);
     for id in [2, 3] {
         assert!(distance(&embedding(&answer, id), &embedding(&answer, 1)) < 1e-6);
     }
@@ -107,10 +85,7 @@ fn text_that_is_not_utf8_fails_alone() {
     let mut sandbox = Start::new(&folder, "bert-tiny").sandbox();
     let answer = ask(&mut sandbox, 2, &[b"good", b"\xff\xfe", b"also good"]);
     assert_eq!(answer.ids, [1, 3]);
-    assert_eq!(
-        (answer.errors[0].id, answer.errors[0].code),
-        (2, ItemErrorCode::InvalidInput)
-    );
+    assert_eq!((answer.errors[0].id, answer.errors[0].code), (2, ItemErrorCode::InvalidInput));
 }
 
 #[test]
@@ -132,10 +107,7 @@ fn string_model_gives_label_and_probabilities_per_text() {
         .collect();
     assert_eq!(labels, [1, 0]);
     let probabilities = floats(&output("probabilities").data);
-    assert!(
-        probabilities[1] > 0.5 && probabilities[2] > 0.5,
-        "{probabilities:?}"
-    );
+    assert!(probabilities[1] > 0.5 && probabilities[2] > 0.5, "{probabilities:?}");
     assert_eq!(answer.errors[0].code, ItemErrorCode::InvalidInput);
 }
 
@@ -150,12 +122,8 @@ fn changed_model_file_is_refused_at_start() {
     let mut bytes = std::fs::read(&model).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&model, bytes).unwrap();
-    let (reply, code) = Start::new(folder.path(), "identity-onnx")
-        .sandbox()
-        .wait_for_end();
-    let Some(Reply::InitError(_, body)) = reply else {
-        panic!("no start error but {reply:?}")
-    };
+    let (reply, code) = Start::new(folder.path(), "identity-onnx").sandbox().wait_for_end();
+    let Some(Reply::InitError(_, body)) = reply else { panic!("no start error but {reply:?}") };
     assert!(body.contains("SHA-256") && body.contains("model.onnx"), "{body}");
     assert_ne!(code, 0);
 }

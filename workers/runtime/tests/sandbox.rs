@@ -1,9 +1,5 @@
 //! A whole sandbox with the identity engine: the real `bootstrap` against a Runtime API.
-#![allow(
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a failure here is a failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a failure here is a failed test")]
 
 mod support;
 
@@ -14,10 +10,7 @@ use workers_protocol::{Datatype, ItemErrorCode};
 
 fn items(count: u64) -> (Vec<u64>, Vec<Vec<u8>>) {
     let ids: Vec<u64> = (0..count).map(|id| 1000 + id * 7).collect();
-    let data = ids
-        .iter()
-        .map(|id| [id.to_le_bytes(), (!id).to_le_bytes()].concat())
-        .collect();
+    let data = ids.iter().map(|id| [id.to_le_bytes(), (!id).to_le_bytes()].concat()).collect();
     (ids, data)
 }
 
@@ -34,18 +27,9 @@ fn every_item_gets_its_own_value_at_any_process_count() {
             assert_eq!(value_of(&answer, *id).as_ref(), Some(expected));
         }
         let used = answer.report.processes.len() as u64;
+        assert_eq!(used, u64::from(process_count).min(count), "processes that took part");
         assert_eq!(
-            used,
-            u64::from(process_count).min(count),
-            "processes that took part"
-        );
-        assert_eq!(
-            answer
-                .report
-                .processes
-                .iter()
-                .map(|process| u64::from(process.items))
-                .sum::<u64>(),
+            answer.report.processes.iter().map(|process| u64::from(process.items)).sum::<u64>(),
             count
         );
         let retired = support::within(Duration::from_secs(5), || {
@@ -80,14 +64,8 @@ fn wrong_requests_are_function_errors_with_a_type() {
     let (ids, data) = items(1);
     let x = [tensor("x", Datatype::Uint8, &[16], &data)];
     let good = sandbox.header(1);
-    let other_model = workers_protocol::RequestHeader {
-        model: "other".into(),
-        ..good.clone()
-    };
-    let no_process = workers_protocol::RequestHeader {
-        process_count: 0,
-        ..good.clone()
-    };
+    let other_model = workers_protocol::RequestHeader { model: "other".into(), ..good.clone() };
+    let no_process = workers_protocol::RequestHeader { process_count: 0, ..good.clone() };
     let cases = [
         (br#"{"v":99}"#.to_vec(), "ProtocolVersionMismatch"),
         (br#"{"v":1,"batch":1}"#.to_vec(), "InvalidRequest"),
@@ -142,30 +120,22 @@ fn answer_above_the_payload_limit_is_an_error_of_its_own() {
         header.encode(&[1, 2], &[tensor("x", Datatype::Uint8, &[2_600_000], &data)]),
         Duration::from_secs(10),
     ) {
-        Reply::Error(_, body) => assert!(
-            body.contains("ResponseTooLarge") && body.contains("6291456"),
-            "{body}"
-        ),
+        Reply::Error(_, body) => {
+            assert!(body.contains("ResponseTooLarge") && body.contains("6291456"), "{body}")
+        }
         other => panic!("no function error but {other:?}"),
     }
     let header = sandbox.header(2);
     let data = vec![vec![7_u8; 2_000_000], vec![8; 2_000_000]];
-    let answer = sandbox.answer(
-        &header,
-        &[1, 2],
-        &[tensor("x", Datatype::Uint8, &[2_000_000], &data)],
-    );
+    let answer = sandbox.answer(&header, &[1, 2], &[tensor("x", Datatype::Uint8, &[2_000_000], &data)]);
     assert_eq!(value_of(&answer, 2).unwrap(), data[1]);
 }
 
 #[test]
 fn failed_load_is_reported_and_ends_the_sandbox() {
     let folder = identity_folder("UINT8", "[16]");
-    std::fs::write(
-        folder.path().join("model.toml"),
-        "name='identity'\nversion='1'\nengine='mystery'",
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("model.toml"), "name='identity'\nversion='1'\nengine='mystery'")
+        .unwrap();
     let mut sandbox = Start::new(folder.path(), "identity").sandbox();
     let (reply, code) = sandbox.wait_for_end();
     match reply {

@@ -55,14 +55,8 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         "--concurrency",
         &arguments.concurrency.to_string(),
     ]);
-    eprintln!(
-        "answers: {} requests, {} in flight",
-        arguments.requests, arguments.concurrency
-    );
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start the client")?;
+    eprintln!("answers: {} requests, {} in flight", arguments.requests, arguments.concurrency);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot start the client")?;
     let mut report: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("the client's report")?;
     let metrics = stack.metrics()?;
@@ -76,26 +70,13 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         rows.push(vec![
             model.to_owned(),
             format!("{:.2}", fill(model)),
-            format!(
-                "{:e}",
-                report["max_difference"][model].as_f64().unwrap_or(f64::NAN)
-            ),
+            format!("{:e}", report["max_difference"][model].as_f64().unwrap_or(f64::NAN)),
         ]);
     }
-    println!(
-        "{}",
-        table::format(&["model", "mean fill", "largest difference"], &rows)
-    );
-    println!(
-        "{} requests, {} failed, {} wrong",
-        report["requests"], report["failed"], report["wrong"]
-    );
+    println!("{}", table::format(&["model", "mean fill", "largest difference"], &rows));
+    println!("{} requests, {} failed, {} wrong", report["requests"], report["failed"], report["wrong"]);
     super::write_json(json, &report)?;
     stack.stop()?;
-    ensure!(
-        output.status.success(),
-        "answers are wrong or missing: {}",
-        report["first_failure"]
-    );
+    ensure!(output.status.success(), "answers are wrong or missing: {}", report["first_failure"]);
     Ok(())
 }

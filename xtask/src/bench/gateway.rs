@@ -45,11 +45,7 @@ struct Server {
 
 /// Runs it.
 pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> Result<()> {
-    let mut report = if arguments.only_full {
-        json!({})
-    } else {
-        gateway_alone(setup)?
-    };
+    let mut report = if arguments.only_full { json!({}) } else { gateway_alone(setup)? };
     let stack = start(setup)?;
     let (gateway, emulator) = stack.pids();
     let mut servers = vec![Server {
@@ -59,11 +55,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         roots: vec![gateway, emulator],
         requests_per_cpu_second: Vec::new(),
     }];
-    let peers = if arguments.peers {
-        start_peers(setup)?
-    } else {
-        Vec::new()
-    };
+    let peers = if arguments.peers { start_peers(setup)? } else { Vec::new() };
     servers.extend(peers.iter().map(|peer| Server {
         name: peer.name.to_owned(),
         address: peer.address.clone(),
@@ -95,13 +87,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         json!(metrics.sum("penstock_batch_items_sum", &[]) / metrics.sum("penstock_batch_items_count", &[]));
     println!(
         "{}",
-        table::format(
-            &[
-                "with nothing left out, all processes counted",
-                "requests per CPU-second"
-            ],
-            &rows
-        )
+        table::format(&["with nothing left out, all processes counted", "requests per CPU-second"], &rows)
     );
     super::write_json(json, &report)?;
     drop(peers);
@@ -112,15 +98,7 @@ fn gateway_alone(setup: &Setup) -> Result<Value> {
     let file = setup.cache().join("runs/gateway-bench.json");
     std::fs::create_dir_all(setup.cache().join("runs"))?;
     let mut command = Command::new(env!("CARGO"));
-    command.args([
-        "bench",
-        "--package",
-        "gateway-server",
-        "--bench",
-        "gateway",
-        "--",
-        "--json",
-    ]);
+    command.args(["bench", "--package", "gateway-server", "--bench", "gateway", "--", "--json"]);
     build::run(command.arg(&file).current_dir(setup.workspace()))?;
     serde_json::from_slice(&std::fs::read(&file)?).context("the gateway bench's report")
 }

@@ -68,14 +68,7 @@ fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
     setup.models(&["minilm"])?;
     let mut command = Command::new(env!("CARGO"));
     command
-        .args([
-            "bench",
-            "--package",
-            "workers-runtime",
-            "--bench",
-            "processes",
-            "--",
-        ])
+        .args(["bench", "--package", "workers-runtime", "--bench", "processes", "--"])
         .current_dir(setup.workspace());
     command.env("ORT_DYLIB_PATH", setup.onnxruntime_library()?);
     command.env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
@@ -84,9 +77,7 @@ fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
 
 fn cargo_bench(setup: &Setup, package: &str, bench: &str, json: Option<&Path>) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["bench", "--package", package, "--bench", bench, "--"])
-        .current_dir(setup.workspace());
+    command.args(["bench", "--package", package, "--bench", bench, "--"]).current_dir(setup.workspace());
     run_with_json(&mut command, json)
 }
 

@@ -17,10 +17,7 @@ use crate::load;
 use crate::setup::Setup;
 
 /// The packages; Triton's own dependencies are for its Python front end, which is not used.
-const PACKAGES: [&[&str]; 2] = [
-    &["mosec==0.9.8", "numpy==2.4.6"],
-    &["--no-deps", "nvidia-pytriton==0.7.0"],
-];
+const PACKAGES: [&[&str]; 2] = [&["mosec==0.9.8", "numpy==2.4.6"], &["--no-deps", "nvidia-pytriton==0.7.0"]];
 
 /// A peer that runs.
 pub(super) struct Peer {
@@ -69,18 +66,13 @@ impl Peers {
             eprintln!("gateway: installing peers (about 260 MB, once)");
             build::run(Command::new(setup.venv()?).args(["-m", "venv"]).arg(&folder))?;
             for packages in PACKAGES {
-                build::run(
-                    Command::new(&python)
-                        .args(["-m", "pip", "install", "--quiet"])
-                        .args(packages),
-                )?;
+                build::run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
             }
             fs::write(folder.join("installed"), "")?;
         }
         let ask = |code: &str| -> Result<String> {
-            let output = Command::new(&python)
-                .args(["-c", &format!("import sysconfig; print({code})")])
-                .output()?;
+            let output =
+                Command::new(&python).args(["-c", &format!("import sysconfig; print({code})")]).output()?;
             Ok(String::from_utf8(output.stdout)?.trim().to_owned())
         };
         let run = setup.cache().join("runs/peers");
@@ -99,58 +91,33 @@ impl Peers {
     pub(super) fn triton(&self) -> Result<Peer> {
         let repository = self.run.join("triton");
         fs::create_dir_all(repository.join("identity/1"))?;
-        fs::copy(
-            self.scripts.join("triton_echo.pbtxt"),
-            repository.join("identity/config.pbtxt"),
-        )?;
-        fs::copy(
-            self.scripts.join("triton_echo.py"),
-            repository.join("identity/1/model.py"),
-        )?;
+        fs::copy(self.scripts.join("triton_echo.pbtxt"), repository.join("identity/config.pbtxt"))?;
+        fs::copy(self.scripts.join("triton_echo.py"), repository.join("identity/1/model.py"))?;
         let server = self.site_packages.join("pytriton/tritonserver");
         let backends = self.run.join("backends");
         fs::create_dir_all(backends.join("python"))?;
         // The package keeps the backend's stub apart, one per interpreter version; the server wants it beside the backend.
-        let stub = server
-            .join("python_backend_stubs")
-            .join(&self.python_version)
-            .join("triton_python_backend_stub");
+        let stub =
+            server.join("python_backend_stubs").join(&self.python_version).join("triton_python_backend_stub");
         fs::copy(&stub, backends.join("python/triton_python_backend_stub"))
             .with_context(|| stub.display().to_string())?;
         for file in ["libtriton_python.so", "triton_python_backend_utils.py"] {
-            fs::copy(
-                server.join("backends/python").join(file),
-                backends.join("python").join(file),
-            )?;
+            fs::copy(server.join("backends/python").join(file), backends.join("python").join(file))?;
         }
         let port = free_port()?;
-        let libraries = format!(
-            "{}:{}",
-            self.library_folder,
-            self.site_packages.join("nvidia_pytriton.libs").display()
-        );
+        let libraries =
+            format!("{}:{}", self.library_folder, self.site_packages.join("nvidia_pytriton.libs").display());
         let mut command = Command::new(server.join("bin/tritonserver"));
         command.arg(format!("--model-repository={}", repository.display()));
-        command.arg(format!(
-            "--backend-directory={}",
-            server.join("backends").display()
-        ));
+        command.arg(format!("--backend-directory={}", server.join("backends").display()));
         command.args([
             "--http-address=127.0.0.1",
             &format!("--http-port={port}"),
             "--allow-grpc=false",
             "--allow-metrics=false",
         ]);
-        command
-            .env("LD_LIBRARY_PATH", libraries)
-            .env("PEER_SITE_PACKAGES", &self.site_packages);
-        self.start(
-            "triton",
-            command,
-            port,
-            load::oip_fp32_16("identity"),
-            "/v2/health/ready",
-        )
+        command.env("LD_LIBRARY_PATH", libraries).env("PEER_SITE_PACKAGES", &self.site_packages);
+        self.start("triton", command, port, load::oip_fp32_16("identity"), "/v2/health/ready")
     }
 
     /// Starts mosec with its batcher.
@@ -165,11 +132,7 @@ impl Peers {
         ]);
         command.current_dir(&self.run);
         let body = serde_json::json!({ "x": (0..16).map(f64::from).collect::<Vec<_>>() }).to_string();
-        let request = load::post(
-            "/inference",
-            &[("Content-Type", "application/json")],
-            body.as_bytes(),
-        );
+        let request = load::post("/inference", &[("Content-Type", "application/json")], body.as_bytes());
         self.start("mosec", command, port, request, "/")
     }
 
@@ -182,18 +145,9 @@ impl Peers {
         ready: &str,
     ) -> Result<Peer> {
         let log = File::create(self.run.join(format!("{name}.log")))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        let peer = Peer {
-            name,
-            address: format!("127.0.0.1:{port}"),
-            request,
-            child,
-        };
+        let peer = Peer { name, address: format!("127.0.0.1:{port}"), request, child };
         wait_ready(&peer, ready, &self.run)?;
         Ok(peer)
     }
@@ -207,11 +161,7 @@ fn wait_ready(peer: &Peer, path: &str, run: &Path) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    bail!(
-        "{} was not ready within a minute; its log is in {}",
-        peer.name,
-        run.display()
-    )
+    bail!("{} was not ready within a minute; its log is in {}", peer.name, run.display())
 }
 
 fn free_port() -> Result<u16> {

@@ -96,9 +96,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
     let over = AtomicBool::new(false);
     let rounds = std::thread::scope(|scope| {
         scope.spawn(|| reload_until(&over, gateway));
-        let rounds = (1..=ROUNDS)
-            .map(|number| round(&stack, &load, number))
-            .collect::<Result<Vec<_>>>();
+        let rounds = (1..=ROUNDS).map(|number| round(&stack, &load, number)).collect::<Result<Vec<_>>>();
         over.store(true, Ordering::Relaxed);
         rounds
     })?;
@@ -168,15 +166,7 @@ fn show(report: &Report) {
     println!(
         "{}",
         table::format(
-            &[
-                "round",
-                "answered",
-                "refused",
-                "cancelled",
-                "broken",
-                "resident MiB",
-                "descriptors"
-            ],
+            &["round", "answered", "refused", "cancelled", "broken", "resident MiB", "descriptors"],
             &rows
         )
     );

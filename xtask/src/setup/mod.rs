@@ -91,8 +91,7 @@ impl Setup {
         let file = File::create(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
         if file.try_lock().is_err() {
             say("waiting for another setup to end");
-            file.lock()
-                .with_context(|| format!("cannot lock `{}`", path.display()))?;
+            file.lock().with_context(|| format!("cannot lock `{}`", path.display()))?;
         }
         Ok(file)
     }

@@ -20,10 +20,7 @@ pub(super) fn ensure(setup: &Setup, names: &[&str]) -> Result<Vec<PathBuf>> {
     }
     let mut build = Command::new(&python);
     build.arg(&script).arg("--out").arg(setup.cache().join("models"));
-    build
-        .arg("--cache")
-        .arg(setup.cache().join("wheels"))
-        .args(wanted);
+    build.arg("--cache").arg(setup.cache().join("wheels")).args(wanted);
     run_visibly(&mut build).context("cannot build the models")?;
     Ok(wanted.iter().map(|name| setup.model_folder(name)).collect())
 }

@@ -64,17 +64,13 @@ mod tests {
 
     #[test]
     fn the_error_of_a_failed_program_shows_what_it_printed() {
-        let error = output_of(&mut shell("echo why >&2; exit 3"))
-            .unwrap_err()
-            .to_string();
+        let error = output_of(&mut shell("echo why >&2; exit 3")).unwrap_err().to_string();
         assert!(error.contains("why") && error.contains('3'), "{error}");
     }
 
     #[test]
     fn only_the_end_of_a_long_output_is_shown() {
-        let error = run_quietly(&mut shell("seq 1 500; false"))
-            .unwrap_err()
-            .to_string();
+        let error = run_quietly(&mut shell("seq 1 500; false")).unwrap_err().to_string();
         assert!(error.ends_with("500") && !error.contains("\n480\n"), "{error}");
     }
 }

@@ -56,10 +56,7 @@ fn ask(name: &OsString) -> Result<Python> {
     let Some((version, program)) = printed.split_once('\n') else {
         bail!("unexpected answer of `{}`", name.display());
     };
-    Ok(Python {
-        program: PathBuf::from(program.trim()),
-        version: version.trim().to_owned(),
-    })
+    Ok(Python { program: PathBuf::from(program.trim()), version: version.trim().to_owned() })
 }
 
 fn is_new_enough(version: &str) -> bool {
@@ -79,12 +76,7 @@ mod tests {
 
     #[test]
     fn without_an_interpreter_the_error_says_what_was_tried() {
-        let error = find_among(&["no-such-python".into(), "false".into()])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("at least 3.11") && error.contains("no-such-python does not run"),
-            "{error}"
-        );
+        let error = find_among(&["no-such-python".into(), "false".into()]).unwrap_err().to_string();
+        assert!(error.contains("at least 3.11") && error.contains("no-such-python does not run"), "{error}");
     }
 }

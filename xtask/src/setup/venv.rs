@@ -14,10 +14,7 @@ use super::process::run_quietly;
 use super::python::{self, Python};
 use super::{Setup, say};
 
-const REQUIREMENTS: [&str; 2] = [
-    "workers/models/requirements.txt",
-    "xtask/requirements-clients.txt",
-];
+const REQUIREMENTS: [&str; 2] = ["workers/models/requirements.txt", "xtask/requirements-clients.txt"];
 const STAMP: &str = "penstock-stamp.txt";
 
 /// Makes or completes the environment and returns its interpreter.
@@ -31,11 +28,7 @@ pub(super) fn ensure(setup: &Setup) -> Result<PathBuf> {
     if present == wanted && interpreter.exists() {
         return Ok(interpreter);
     }
-    say(&format!(
-        "making a Python {} environment in {}",
-        found.version,
-        folder.display()
-    ));
+    say(&format!("making a Python {} environment in {}", found.version, folder.display()));
     let same_python = present.lines().next() == wanted.lines().next() && interpreter.exists();
     if same_python {
         fs::remove_file(&stamp).with_context(|| format!("cannot remove `{}`", stamp.display()))?;
@@ -63,9 +56,7 @@ fn create(python: &Python, folder: &Path) -> Result<()> {
         let mut command = Command::new(&python.program);
         run_quietly(command.args(["-m", "venv", "--clear"]).args(options).arg(folder))
     };
-    venv(&[])
-        .or_else(|_| venv(&["--without-pip"]))
-        .context("cannot make a Python environment")
+    venv(&[]).or_else(|_| venv(&["--without-pip"])).context("cannot make a Python environment")
 }
 
 /// pip of the environment, or the one outside that is told to work on the environment.
@@ -87,13 +78,7 @@ fn pip(python: &Python, folder: &Path) -> Result<Command> {
 fn install(workspace: &Path, python: &Python, folder: &Path) -> Result<()> {
     say("installing pinned packages (about 0.6 GB on disk, half a minute on a good line)");
     let mut command = pip(python, folder)?;
-    command.args([
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-compile",
-        "--only-binary=:all:",
-    ]);
+    command.args(["install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"]);
     for name in REQUIREMENTS {
         command.arg("--requirement").arg(workspace.join(name));
     }

@@ -18,17 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     match load(&arguments.config.source()) {
         Ok(loaded) => {
-            let models: Vec<&str> = loaded
-                .settings
-                .models
-                .iter()
-                .map(|model| model.name.as_str())
-                .collect();
-            println!(
-                "valid; hash {}; models: {}",
-                config_hash(&loaded.config),
-                models.join(", ")
-            );
+            let models: Vec<&str> = loaded.settings.models.iter().map(|model| model.name.as_str()).collect();
+            println!("valid; hash {}; models: {}", config_hash(&loaded.config), models.join(", "));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error, EXIT_CONFIG),

@@ -15,13 +15,6 @@ pub(crate) struct Arguments {
 
 /// Prints what `docs/` holds.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    print!(
-        "{}",
-        if arguments.markdown {
-            reference_markdown()
-        } else {
-            schema_json()
-        }
-    );
+    print!("{}", if arguments.markdown { reference_markdown() } else { schema_json() });
     ExitCode::SUCCESS
 }

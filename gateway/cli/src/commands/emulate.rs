@@ -40,11 +40,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(&error, EXIT_CONFIG),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
@@ -61,9 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
                 _ = interrupt.recv() => {}
             }
         };
-        workers_emulator::run(config, stop)
-            .await
-            .map_err(|error| error.to_string())
+        workers_emulator::run(config, stop).await.map_err(|error| error.to_string())
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,23 +50,14 @@ impl Model {
             return Err(Rejection::InvalidRequest);
         }
         if let Some(deadline) = meta.deadline
-            && deadline.as_nanos()
-                < now
-                    .saturating_add(self.wait_ahead())
-                    .saturating_add(self.plan.upper(1))
+            && deadline.as_nanos() < now.saturating_add(self.wait_ahead()).saturating_add(self.plan.upper(1))
         {
             return Err(Rejection::DeadlineUnreachable);
         }
         let items = u64::from(self.waiting.items) + u64::from(meta.items);
         let has_room = items <= u64::from(plan.queue_capacity_items)
             && self.waiting.bytes + bytes <= plan.queue_capacity_bytes;
-        if has_room {
-            Ok(())
-        } else {
-            Err(Rejection::QueueFull {
-                retry_after: self.retry_after(),
-            })
-        }
+        if has_room { Ok(()) } else { Err(Rejection::QueueFull { retry_after: self.retry_after() }) }
     }
 
     /// Nanoseconds until what waits now has begun, at the least; zero where the order is not that of arrival.
@@ -76,8 +67,7 @@ impl Model {
         match (self.plan.plan.packing, mean) {
             (PackingPolicy::Fifo | PackingPolicy::None, Some(mean)) => {
                 // A cold start in the mean must not refuse what warm batches would serve.
-                self.waves()
-                    .saturating_mul(mean.min(self.plan.upper(self.plan.plan.max_batch_size)))
+                self.waves().saturating_mul(mean.min(self.plan.upper(self.plan.plan.max_batch_size)))
             }
             (PackingPolicy::Deadline, _) | (_, None) => 0,
         }
@@ -98,10 +88,7 @@ impl Model {
 
     /// About when there is room again.
     fn retry_after(&self) -> Duration {
-        let mean = self
-            .turnaround
-            .mean()
-            .unwrap_or_else(|| self.plan.upper(self.plan.plan.max_batch_size));
+        let mean = self.turnaround.mean().unwrap_or_else(|| self.plan.upper(self.plan.plan.max_batch_size));
         let wait = mean.saturating_mul(self.waves().max(1));
         Duration::from_nanos(wait.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
     }
@@ -123,9 +110,7 @@ fn check_sizes(meta: &RequestMeta, max_item_bytes: u64) -> Result<u64, Rejection
         }
     };
     match oversize {
-        Some(item) => Err(Rejection::ItemTooLarge {
-            item: u32::try_from(item).unwrap_or(u32::MAX),
-        }),
+        Some(item) => Err(Rejection::ItemTooLarge { item: u32::try_from(item).unwrap_or(u32::MAX) }),
         None => Ok(total_bytes(&meta.item_bytes, meta.items)),
     }
 }

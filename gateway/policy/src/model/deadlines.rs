@@ -18,11 +18,7 @@ impl Deadlines {
     #[inline]
     pub(crate) fn push(&mut self, request: &Request, slot: u32) {
         if request.deadline != NEVER {
-            self.queue.push(Entry {
-                key: request.deadline,
-                sequence: request.sequence,
-                slot,
-            });
+            self.queue.push(Entry { key: request.deadline, sequence: request.sequence, slot });
         }
     }
 
@@ -47,12 +43,10 @@ impl Deadlines {
     /// Drops entries of requests that have gone: those at the front always, the others when they become many.
     #[inline]
     pub(crate) fn settle(&mut self, requests: &Requests) {
-        self.queue.skip_until(requests, |requests, entry| {
-            requests.live(entry.slot, entry.sequence).is_some()
-        });
+        self.queue
+            .skip_until(requests, |requests, entry| requests.live(entry.slot, entry.sequence).is_some());
         if self.queue.len() > 2 * requests.len() + SLACK {
-            self.queue
-                .retain(|entry| requests.live(entry.slot, entry.sequence).is_some());
+            self.queue.retain(|entry| requests.live(entry.slot, entry.sequence).is_some());
         }
     }
 }

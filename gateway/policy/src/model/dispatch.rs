@@ -18,40 +18,27 @@ impl Model {
         let max_items = fill_bound(&self.plan, backlog, now);
         let moment = self.moment(now);
         let (segments, parts) = (shared.empty_segments(), shared.empty_parts());
-        let mut fill = Fill::new(
-            segments,
-            parts,
-            max_items,
-            backlog.max_bytes,
-            backlog.max_response_bytes,
-        );
+        let mut fill = Fill::new(segments, parts, max_items, backlog.max_bytes, backlog.max_response_bytes);
         // Only where this takes the last slot and leaves items behind is time with one item time lost for another.
         let is_overloaded =
             backlog.items > self.plan.plan.max_batch_size && self.in_flight + 1 >= self.window.allowed(now);
         if is_overloaded {
             fill.hopeless_before = now.saturating_add(self.probable_service_time());
         }
-        self.packer
-            .pack(&mut self.waiting, &mut shared.requests, &mut fill, moment);
+        self.packer.pack(&mut self.waiting, &mut shared.requests, &mut fill, moment);
         self.waiting.settle(&shared.requests);
         for id in std::mem::take(&mut fill.hopeless) {
             // Its deadline would answer it so in a moment; what of it is in flight finishes silently.
             shared.expire(id);
-            shared.events.push_back(Event::DeadlineExceeded {
-                model: self.id,
-                in_queue: true,
-            });
+            shared.events.push_back(Event::DeadlineExceeded { model: self.id, in_queue: true });
         }
         if fill.items == 0 {
             shared.recycle_segments(fill.segments);
             shared.recycle_parts(fill.parts);
             return;
         }
-        let reason = if reason == CloseReason::Full && fill.is_full_in_bytes {
-            CloseReason::Bytes
-        } else {
-            reason
-        };
+        let reason =
+            if reason == CloseReason::Full && fill.is_full_in_bytes { CloseReason::Bytes } else { reason };
         self.budget.deposit();
         let latest_deadline = fill.latest_deadline();
         let batch = Batch {
@@ -93,11 +80,7 @@ impl Model {
         let mut parts = shared.empty_parts();
         parts.extend(batch.segments.iter().filter_map(|segment| {
             let request = shared.requests.live(segment.slot, segment.sequence)?.id;
-            Some(Part {
-                request,
-                first_item: segment.first_item,
-                items: segment.items,
-            })
+            Some(Part { request, first_item: segment.first_item, items: segment.items })
         }));
         let latest_deadline = batch.measure(&shared.requests).latest_deadline;
         self.send(shared, now, batch, parts, latest_deadline);
@@ -116,19 +99,13 @@ impl Model {
         let measure = batch.measure(&shared.requests);
         let fits = batch.items <= plan.max_batch_size
             && measure.bytes <= self.request_correction.corrected(plan.max_request_payload_bytes)
-            && measure.response_bytes
-                <= self
-                    .response_correction
-                    .corrected(plan.max_response_payload_bytes);
+            && measure.response_bytes <= self.response_correction.corrected(plan.max_response_payload_bytes);
         if fits || batch.items == 1 {
             batch.revision = plan.revision;
             return false;
         }
         let rest = batch.split_off((batch.items / 2).min(plan.max_batch_size));
-        let front = Batch {
-            segments: std::mem::take(&mut batch.segments),
-            ..*batch
-        };
+        let front = Batch { segments: std::mem::take(&mut batch.segments), ..*batch };
         self.queue_again(now, front);
         self.queue_again(now, rest);
         true
@@ -152,9 +129,7 @@ impl Model {
             .plan
             .rungs
             .get(rung)
-            .map_or((Mebibytes::LAMBDA_MIN, 1), |rung| {
-                (rung.memory_mib, rung.process_count)
-            });
+            .map_or((Mebibytes::LAMBDA_MIN, 1), |rung| (rung.memory_mib, rung.process_count));
         shared.dispatches.push_back(Dispatch {
             batch: id,
             model: self.id,
@@ -183,18 +158,12 @@ impl Model {
     /// function on the very items that are about to expire, and answer nobody in time.
     fn probable_service_time(&self) -> u64 {
         let upper = self.plan.upper(self.plan.plan.max_batch_size);
-        self.turnaround
-            .mean()
-            .map_or(0, |mean| mean.saturating_mul(2).min(upper))
+        self.turnaround.mean().map_or(0, |mean| mean.saturating_mul(2).min(upper))
     }
 
     fn moment(&self, now: u64) -> Moment {
         let upper = self.plan.upper(self.plan.plan.max_batch_size);
-        let patience = self
-            .plan
-            .reachable_slo
-            .unwrap_or(0)
-            .max(self.plan.max_queue_delay);
+        let patience = self.plan.reachable_slo.unwrap_or(0).max(self.plan.max_queue_delay);
         let starved_after = patience.max(1_000_000).saturating_mul(STARVED_AFTER);
         Moment {
             must_go_until: now.saturating_add(upper).saturating_add(self.plan.margin),

@@ -82,8 +82,7 @@ impl Model {
         for ticket in self.waiting.tickets() {
             let request = shared.requests.live(ticket.slot, ticket.sequence);
             if let Some(request) = request.filter(|request| request.waiting_items() > 0) {
-                self.packer
-                    .push(request, ticket.slot, urgency(&self.plan, request));
+                self.packer.push(request, ticket.slot, urgency(&self.plan, request));
             }
         }
         self.settle(shared, now);
@@ -100,9 +99,7 @@ impl Model {
         self.expire(shared, now);
         if let Some(request) = shared.requests.remove(id) {
             if request.next_item == 0 {
-                shared
-                    .events
-                    .push_back(Event::CancelledInQueue { model: self.id });
+                shared.events.push_back(Event::CancelledInQueue { model: self.id });
             }
             self.forget(shared, &request);
         }
@@ -121,11 +118,7 @@ impl Model {
 
     /// Waiting items, waiting bytes, arrival of the oldest.
     pub(crate) fn queue_depth(&self) -> (u32, u64, Option<u64>) {
-        (
-            self.waiting.items,
-            self.waiting.bytes,
-            self.waiting.oldest().map(|oldest| oldest.arrival),
-        )
+        (self.waiting.items, self.waiting.bytes, self.waiting.oldest().map(|oldest| oldest.arrival))
     }
 
     /// Answers requests whose hard deadline has passed. Comes before anything else at each time: nothing dead is started.
@@ -134,10 +127,7 @@ impl Model {
         while let Some(id) = self.deadlines.pop_due(&shared.requests, now) {
             if let Some(request) = shared.expire(id) {
                 let in_queue = request.waiting_items() > 0;
-                shared.events.push_back(Event::DeadlineExceeded {
-                    model: self.id,
-                    in_queue,
-                });
+                shared.events.push_back(Event::DeadlineExceeded { model: self.id, in_queue });
                 self.forget(shared, &request);
             }
         }
@@ -165,12 +155,8 @@ impl Model {
             items: self.waiting.items,
             bytes: self.waiting.bytes,
             response_bytes: self.waiting.response_bytes,
-            max_bytes: self
-                .request_correction
-                .corrected(self.plan.plan.max_request_payload_bytes),
-            max_response_bytes: self
-                .response_correction
-                .corrected(self.plan.plan.max_response_payload_bytes),
+            max_bytes: self.request_correction.corrected(self.plan.plan.max_request_payload_bytes),
+            max_response_bytes: self.response_correction.corrected(self.plan.plan.max_response_payload_bytes),
             oldest: self.waiting.oldest().map_or(NEVER, |oldest| oldest.arrival),
             earliest_urgency: self.packer.earliest_urgency(),
             is_draining,
@@ -220,18 +206,10 @@ impl Model {
             earlier(Some((at, reason)));
         }
         if self.in_flight < allowed {
-            earlier(
-                self.again
-                    .first_key_value()
-                    .map(|(&(at, _), _)| (at, WakeReason::RetryReady)),
-            );
+            earlier(self.again.first_key_value().map(|(&(at, _), _)| (at, WakeReason::RetryReady)));
         }
         if !self.again.is_empty() || self.waiting.items > 0 {
-            earlier(
-                self.window
-                    .paused_until(now)
-                    .map(|at| (at, WakeReason::RetryReady)),
-            );
+            earlier(self.window.paused_until(now).map(|at| (at, WakeReason::RetryReady)));
         }
         wake
     }
@@ -239,10 +217,7 @@ impl Model {
     fn report_window(&self, shared: &mut Shared, before: u32) {
         let window = self.window.size();
         if window != before {
-            shared.events.push_back(Event::WindowChanged {
-                model: self.id,
-                window,
-            });
+            shared.events.push_back(Event::WindowChanged { model: self.id, window });
         }
     }
 }
@@ -250,7 +225,6 @@ impl Model {
 /// What a request is sorted by and closes batches for: the earlier of its soft and its hard deadline.
 #[inline]
 fn urgency(plan: &CompiledPlan, request: &Request) -> u64 {
-    plan.reachable_slo.map_or(request.deadline, |slo| {
-        request.arrival.saturating_add(slo).min(request.deadline)
-    })
+    plan.reachable_slo
+        .map_or(request.deadline, |slo| request.arrival.saturating_add(slo).min(request.deadline))
 }

@@ -49,8 +49,7 @@ impl Model {
             }
             BatchOutcome::Throttled { retry_after } => {
                 let wait = retry_after.map(|wait| nanos(wait).min(MAX_RETRY_AFTER));
-                self.window
-                    .on_throttled(now, batch.dispatched, self.in_flight, wait);
+                self.window.on_throttled(now, batch.dispatched, self.in_flight, wait);
                 self.retry(shared, now, id, batch, RetryReason::Throttled, wait.unwrap_or(0));
             }
             BatchOutcome::FunctionError => {
@@ -92,8 +91,7 @@ impl Model {
             TooLarge::Response => {
                 self.window.on_executed(now);
                 let bound = self.plan.plan.max_response_payload_bytes;
-                self.response_correction
-                    .on_too_large(bound, measure.response_bytes);
+                self.response_correction.on_too_large(bound, measure.response_bytes);
                 ItemFailure::ResponseTooLarge
             }
         };
@@ -114,18 +112,10 @@ impl Model {
             fail_all(shared, batch, failure);
             return;
         }
-        shared.events.push_back(Event::Bisected {
-            model: self.id,
-            items: batch.items,
-        });
+        shared.events.push_back(Event::Bisected { model: self.id, items: batch.items });
         let rest = batch.split_off(batch.items / 2);
         for half in [batch, rest] {
-            let half = Batch {
-                attempt: 1,
-                parent: Some(id),
-                reason: CloseReason::Bisect,
-                ..half
-            };
+            let half = Batch { attempt: 1, parent: Some(id), reason: CloseReason::Bisect, ..half };
             self.queue_again(now, half);
         }
     }
@@ -153,23 +143,13 @@ impl Model {
             self.drop_late(shared, &mut batch, ready, failure);
         }
         if is_exhausted || batch.items == 0 || !self.budget.withdraw(now) {
-            shared.events.push_back(Event::RetryDenied {
-                model: self.id,
-                reason,
-            });
+            shared.events.push_back(Event::RetryDenied { model: self.id, reason });
             fail_all(shared, batch, failure);
             return;
         }
-        shared.events.push_back(Event::Retried {
-            model: self.id,
-            reason,
-        });
-        let retry = Batch {
-            attempt: batch.attempt + 1,
-            parent: Some(id),
-            reason: CloseReason::Retry,
-            ..batch
-        };
+        shared.events.push_back(Event::Retried { model: self.id, reason });
+        let retry =
+            Batch { attempt: batch.attempt + 1, parent: Some(id), reason: CloseReason::Retry, ..batch };
         self.queue_again(ready, retry);
     }
 

@@ -49,16 +49,8 @@ impl Packing for Deadline {
     #[inline]
     fn push(&mut self, request: &Request, slot: u32, urgency: u64) {
         let lane = self.lane_of(request.priority, request.class);
-        self.lanes[lane].queue.push(Entry {
-            key: urgency,
-            sequence: request.sequence,
-            slot,
-        });
-        self.earliest = if self.holds_any {
-            self.earliest.min(urgency)
-        } else {
-            urgency
-        };
+        self.lanes[lane].queue.push(Entry { key: urgency, sequence: request.sequence, slot });
+        self.earliest = if self.holds_any { self.earliest.min(urgency) } else { urgency };
         self.holds_any = true;
     }
 
@@ -97,18 +89,9 @@ impl Deadline {
         if self.lanes.get(self.last_lane).is_some_and(is_it) {
             return self.last_lane;
         }
-        let found = self
-            .lanes
-            .binary_search_by_key(&(priority, class), |lane| (lane.priority, lane.class));
+        let found = self.lanes.binary_search_by_key(&(priority, class), |lane| (lane.priority, lane.class));
         self.last_lane = found.unwrap_or_else(|at| {
-            self.lanes.insert(
-                at,
-                Lane {
-                    priority,
-                    class,
-                    queue: OrderedQueue::default(),
-                },
-            );
+            self.lanes.insert(at, Lane { priority, class, queue: OrderedQueue::default() });
             at
         });
         self.last_lane
@@ -121,9 +104,7 @@ impl Deadline {
         self.holds_any = false;
         let mut empty = 0;
         for lane in &mut self.lanes {
-            lane.queue.skip_until(requests, |requests, entry| {
-                requests.waits(entry.slot, entry.sequence)
-            });
+            lane.queue.skip_until(requests, |requests, entry| requests.waits(entry.slot, entry.sequence));
             match lane.queue.front() {
                 Some(front) => {
                     self.earliest = self.earliest.min(front.key);
@@ -140,8 +121,7 @@ impl Deadline {
     fn compact(&mut self, requests: &Requests) {
         self.gone = 0;
         for lane in &mut self.lanes {
-            lane.queue
-                .retain(|entry| requests.waits(entry.slot, entry.sequence));
+            lane.queue.retain(|entry| requests.waits(entry.slot, entry.sequence));
         }
     }
 
@@ -153,9 +133,7 @@ impl Deadline {
         moment: Moment,
     ) {
         waiting.settle(requests);
-        let Some(oldest) = waiting
-            .oldest()
-            .filter(|oldest| Some(oldest.arrival) <= moment.starved_until)
+        let Some(oldest) = waiting.oldest().filter(|oldest| Some(oldest.arrival) <= moment.starved_until)
         else {
             return;
         };
@@ -220,9 +198,7 @@ impl Deadline {
 fn count_until(lane: &Lane, requests: &Requests, until: u64, bound: u32) -> u32 {
     let mut items = 0_u32;
     for entry in lane.queue.up_to(until).take(bound as usize) {
-        let waiting = requests
-            .live(entry.slot, entry.sequence)
-            .map_or(0, Request::waiting_items);
+        let waiting = requests.live(entry.slot, entry.sequence).map_or(0, Request::waiting_items);
         items = items.saturating_add(waiting);
         if items >= bound {
             return bound;

@@ -92,17 +92,8 @@ impl Fill {
         }
         let first_item = request.next_item;
         let bytes = request.bytes_of(first_item, items);
-        self.segments.push(Segment {
-            sequence: request.sequence,
-            slot,
-            first_item,
-            items,
-        });
-        self.parts.push(Part {
-            request: request.id,
-            first_item,
-            items,
-        });
+        self.segments.push(Segment { sequence: request.sequence, slot, first_item, items });
+        self.parts.push(Part { request: request.id, first_item, items });
         self.items += items;
         self.bytes += bytes;
         self.response_bytes += u64::from(request.response_bytes_per_item) * u64::from(items);
@@ -135,10 +126,7 @@ impl Fill {
             ItemBytes::Uniform(bytes) => fitting_uniform(room, *bytes, by_response),
             ItemBytes::Each(each) => {
                 let mut room = room;
-                let run = each
-                    .iter()
-                    .skip(request.next_item as usize)
-                    .take(by_response as usize);
+                let run = each.iter().skip(request.next_item as usize).take(by_response as usize);
                 let fitting = run.take_while(|&&bytes| {
                     let fits = u64::from(bytes) <= room;
                     room = room.saturating_sub(u64::from(bytes));
@@ -156,7 +144,5 @@ fn fitting_uniform(room: u64, bytes: u32, wanted: u32) -> u32 {
         return wanted;
     }
     // `bytes` is not zero here: zero bytes always fit.
-    u32::try_from(room / u64::from(bytes))
-        .unwrap_or(wanted)
-        .min(wanted)
+    u32::try_from(room / u64::from(bytes)).unwrap_or(wanted).min(wanted)
 }

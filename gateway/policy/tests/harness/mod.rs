@@ -60,12 +60,7 @@ pub fn plan(packing: PackingPolicy) -> ServingPlan {
 }
 
 pub fn rung(max_items: u32, qualifier: &str) -> Rung {
-    Rung {
-        max_items,
-        qualifier: qualifier.into(),
-        memory_mib: Mebibytes(1769),
-        process_count: 1,
-    }
+    Rung { max_items, qualifier: qualifier.into(), memory_mib: Mebibytes(1769), process_count: 1 }
 }
 
 /// A request of items of 100 bytes each way, without deadline.
@@ -105,9 +100,7 @@ pub fn completed() -> BatchOutcome {
 }
 
 pub fn answered(failed: &[(u32, ItemFailure)]) -> RequestOutcome {
-    RequestOutcome::Answered {
-        failed: failed.to_vec(),
-    }
+    RequestOutcome::Answered { failed: failed.to_vec() }
 }
 
 /// Requests of a dispatch, in order.
@@ -282,14 +275,8 @@ impl<'a> World<'a> {
         }
         while let Some((id, outcome)) = self.engine.poll_answer() {
             self.log.push(format!("{:?} answer {id} {outcome:?}", self.now));
-            assert!(
-                self.admitted.contains_key(&id),
-                "answer for {id}, which was not admitted"
-            );
-            assert!(
-                !self.cancelled.contains(&id),
-                "answer for {id}, which was cancelled"
-            );
+            assert!(self.admitted.contains_key(&id), "answer for {id}, which was not admitted");
+            assert!(!self.cancelled.contains(&id), "answer for {id}, which was cancelled");
             if let (RequestOutcome::Answered { .. }, Some(deadline)) =
                 (&outcome, self.admitted[&id].1.deadline)
             {
@@ -305,25 +292,13 @@ impl<'a> World<'a> {
     }
 
     fn check_dispatch(&self, dispatch: &Dispatch) {
-        assert_eq!(
-            dispatch.items,
-            dispatch.parts.iter().map(|part| part.items).sum::<u32>()
-        );
+        assert_eq!(dispatch.items, dispatch.parts.iter().map(|part| part.items).sum::<u32>());
         assert!(dispatch.items > 0);
         for part in &dispatch.parts {
             let (_, meta) = &self.admitted[&part.request];
-            assert!(
-                part.items >= 1 && part.first_item + part.items <= meta.items,
-                "{part:?}"
-            );
-            assert!(
-                meta.deadline.is_none_or(|deadline| deadline > self.now),
-                "dead work started: {part:?}"
-            );
-            assert!(
-                !self.answers.contains_key(&part.request),
-                "work for an answered request: {part:?}"
-            );
+            assert!(part.items >= 1 && part.first_item + part.items <= meta.items, "{part:?}");
+            assert!(meta.deadline.is_none_or(|deadline| deadline > self.now), "dead work started: {part:?}");
+            assert!(!self.answers.contains_key(&part.request), "work for an answered request: {part:?}");
             for (other, _) in self.outcomes.values() {
                 for there in other.parts.iter().filter(|there| there.request == part.request) {
                     let apart = there.first_item + there.items <= part.first_item
@@ -338,10 +313,7 @@ impl<'a> World<'a> {
     pub fn check_finished(&self) {
         assert!(self.engine.is_idle(), "not idle");
         for id in self.admitted.keys() {
-            assert!(
-                self.answers.contains_key(id) != self.cancelled.contains(id),
-                "{id} has no answer"
-            );
+            assert!(self.answers.contains_key(id) != self.cancelled.contains(id), "{id} has no answer");
         }
         let models: BTreeSet<ModelId> = self.admitted.values().map(|(_, meta)| meta.model).collect();
         for model in models {
@@ -351,10 +323,7 @@ impl<'a> World<'a> {
 
     /// Admitted requests that got a value for each item.
     pub fn succeeded(&self) -> usize {
-        self.answers
-            .values()
-            .filter(|(_, outcome)| *outcome == answered(&[]))
-            .count()
+        self.answers.values().filter(|(_, outcome)| *outcome == answered(&[])).count()
     }
 }
 
@@ -364,9 +333,5 @@ pub fn positions(dispatch: &Dispatch, is_guilty: impl Fn(RequestId, u32) -> bool
         .parts
         .iter()
         .flat_map(|part| (part.first_item..part.first_item + part.items).map(|item| (part.request, item)));
-    (0..)
-        .zip(items)
-        .filter(|(_, (request, item))| is_guilty(*request, *item))
-        .map(|(at, _)| at)
-        .collect()
+    (0..).zip(items).filter(|(_, (request, item))| is_guilty(*request, *item)).map(|(at, _)| at).collect()
 }

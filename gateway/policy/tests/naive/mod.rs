@@ -68,11 +68,7 @@ impl Naive {
         let known = &self.known[&request];
         let hard = known.meta.deadline.unwrap_or(Timestamp::MAX);
         let is_reachable = self.plan.slo_latency >= self.upper(1) + self.plan.deadline_margin;
-        if is_reachable {
-            hard.min(known.arrival + self.plan.slo_latency)
-        } else {
-            hard
-        }
+        if is_reachable { hard.min(known.arrival + self.plan.slo_latency) } else { hard }
     }
 
     pub fn waiting_bytes(&self) -> u64 {
@@ -88,10 +84,7 @@ impl Naive {
     }
 
     pub fn oldest(&self) -> Option<Timestamp> {
-        self.waiting
-            .iter()
-            .map(|item| self.known[&item.request].arrival)
-            .min()
+        self.waiting.iter().map(|item| self.known[&item.request].arrival).min()
     }
 
     pub fn earliest(&self) -> Option<Timestamp> {
@@ -111,9 +104,7 @@ impl Naive {
         }
         let delay = oldest + self.plan.max_queue_delay;
         let urgent = self.earliest().map(|urgency| {
-            urgency
-                .saturating_sub(self.upper(self.items()))
-                .saturating_sub(self.plan.deadline_margin)
+            urgency.saturating_sub(self.upper(self.items())).saturating_sub(self.plan.deadline_margin)
         });
         Some(urgent.map_or(delay, |urgent| urgent.min(delay)))
     }
@@ -131,8 +122,7 @@ impl Naive {
     pub fn expire(&mut self, request: u64) {
         self.known.remove(&request);
         self.waiting.retain(|item| item.request != request);
-        self.answers
-            .push((RequestId(request), RequestOutcome::DeadlineExceeded));
+        self.answers.push((RequestId(request), RequestOutcome::DeadlineExceeded));
     }
 
     pub fn advance(&mut self, now: Timestamp) {
@@ -153,8 +143,7 @@ impl Naive {
                 continue;
             }
             self.batches += 1;
-            self.sent
-                .push(chosen.iter().map(|item| (item.request, item.index)).collect());
+            self.sent.push(chosen.iter().map(|item| (item.request, item.index)).collect());
             self.in_flight.insert(self.batches, (self.now, chosen));
         }
     }
@@ -162,11 +151,7 @@ impl Naive {
     /// After how long a wait a request leads.
     pub fn patience(&self) -> Duration {
         let is_reachable = self.plan.slo_latency >= self.upper(1) + self.plan.deadline_margin;
-        let slo = if is_reachable {
-            self.plan.slo_latency
-        } else {
-            Duration::ZERO
-        };
+        let slo = if is_reachable { self.plan.slo_latency } else { Duration::ZERO };
         slo.max(self.plan.max_queue_delay).max(ms(1)) * 10
     }
 
@@ -174,23 +159,17 @@ impl Naive {
         let max = self.plan.max_batch_size;
         let mut bound = max;
         if let Some(urgency) = self.earliest().filter(|_| self.items() < max) {
-            let fitting = (1..=max)
-                .rev()
-                .find(|&fill| self.upper(fill) <= urgency - self.now);
+            let fitting = (1..=max).rev().find(|&fill| self.upper(fill) <= urgency - self.now);
             bound = fitting.filter(|fill| fill * 4 >= self.items()).unwrap_or(max);
         }
         let is_overloaded =
             self.items() > max && self.in_flight.len() + 1 >= self.plan.max_in_flight as usize;
         let probable = self.mean.map_or(0, |mean| (2 * mean).min(nanos(self.upper(max))));
         let hopeless_before = self.now + Duration::from_nanos(probable);
-        let oldest = self
-            .waiting
-            .iter()
-            .map(|item| &self.known[&item.request])
-            .min_by_key(|known| known.number);
-        let starved = oldest
-            .filter(|known| self.now - known.arrival >= self.patience())
-            .map(|known| known.number);
+        let oldest =
+            self.waiting.iter().map(|item| &self.known[&item.request]).min_by_key(|known| known.number);
+        let starved =
+            oldest.filter(|known| self.now - known.arrival >= self.patience()).map(|known| known.number);
         let mut order = self.waiting.clone();
         order.sort_by_key(|item| {
             let key = match self.plan.packing {
@@ -231,9 +210,7 @@ impl Naive {
             chosen.push(item);
         }
         self.waiting.retain(|item| {
-            !chosen
-                .iter()
-                .any(|other| other.request == item.request && other.index == item.index)
+            !chosen.iter().any(|other| other.request == item.request && other.index == item.index)
         });
         chosen
     }
@@ -256,40 +233,22 @@ impl Naive {
         };
         let earliest = self.now
             + Duration::from_nanos(
-                waves
-                    * self
-                        .mean
-                        .unwrap_or(0)
-                        .min(nanos(self.upper(self.plan.max_batch_size))),
+                waves * self.mean.unwrap_or(0).min(nanos(self.upper(self.plan.max_batch_size))),
             )
             + self.upper(1);
         let has_room = self.waiting.len() + sizes.len() <= self.plan.queue_capacity_items as usize
             && self.waiting_bytes() + sizes.iter().sum::<u64>() <= self.plan.queue_capacity_bytes;
-        let is_possible = sizes
-            .iter()
-            .all(|&bytes| bytes <= self.plan.max_request_payload_bytes);
+        let is_possible = sizes.iter().all(|&bytes| bytes <= self.plan.max_request_payload_bytes);
         if !has_room || !is_possible || meta.deadline.is_some_and(|at| at < earliest) {
             return false;
         }
         self.arrivals += 1;
         let id = meta.id.0;
-        let items = (0_u32..).zip(sizes).map(|(index, bytes)| Item {
-            request: id,
-            index,
-            bytes,
-        });
+        let items = (0_u32..).zip(sizes).map(|(index, bytes)| Item { request: id, index, bytes });
         self.waiting.extend(items);
         let open = meta.items;
-        self.known.insert(
-            id,
-            Known {
-                meta,
-                arrival: self.now,
-                number: self.arrivals,
-                open,
-                failed: Vec::new(),
-            },
-        );
+        self.known
+            .insert(id, Known { meta, arrival: self.now, number: self.arrivals, open, failed: Vec::new() });
         true
     }
 
@@ -302,9 +261,7 @@ impl Naive {
                 continue;
             };
             let failure = failed.iter().find(|(at, _)| *at == position);
-            known
-                .failed
-                .extend(failure.map(|(_, failure)| (item.index, *failure)));
+            known.failed.extend(failure.map(|(_, failure)| (item.index, *failure)));
             known.open -= 1;
             if known.open == 0 {
                 let mut known = self.known.remove(&item.request).unwrap();

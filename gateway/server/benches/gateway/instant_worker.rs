@@ -45,29 +45,14 @@ impl tower::Service<Invocation> for InstantWorker {
             chunks: vec![&input.data],
         });
         let outputs: Vec<_> = outputs.collect();
-        let process = ProcessReport {
-            items: u32::try_from(request.ids.len()).unwrap(),
-            ..ProcessReport::default()
-        };
-        let report = Report {
-            handler_us: 1,
-            processes: vec![process],
-            ..Report::default()
-        };
+        let process =
+            ProcessReport { items: u32::try_from(request.ids.len()).unwrap(), ..ProcessReport::default() };
+        let report = Report { handler_us: 1, processes: vec![process], ..Report::default() };
         let payload = Answer::encode(request.header.batch, &request.ids, &outputs, &[], &report);
         self.used.invocations.fetch_add(1, Ordering::Relaxed);
-        self.used
-            .items
-            .fetch_add(request.ids.len() as u64, Ordering::Relaxed);
-        self.used.nanos.fetch_add(
-            u64::try_from(start.elapsed().as_nanos()).unwrap(),
-            Ordering::Relaxed,
-        );
+        self.used.items.fetch_add(request.ids.len() as u64, Ordering::Relaxed);
+        self.used.nanos.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap(), Ordering::Relaxed);
         let metering = Metering::estimate(Duration::from_millis(1));
-        ready(Ok(InvocationReply {
-            payload: payload.into(),
-            executed_version: None,
-            metering,
-        }))
+        ready(Ok(InvocationReply { payload: payload.into(), executed_version: None, metering }))
     }
 }

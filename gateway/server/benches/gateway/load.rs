@@ -24,9 +24,7 @@ impl Target {
         let json = format!(
             r#"{{"inputs":[{{"name":"{input}","shape":[1,16],"datatype":"FP32","parameters":{{"binary_data_size":64}}}}],"parameters":{{"binary_data_output":true}}}}"#
         );
-        let tensor: Vec<u8> = (0..16_u16)
-            .flat_map(|index| (f32::from(index) + 0.5).to_le_bytes())
-            .collect();
+        let tensor: Vec<u8> = (0..16_u16).flat_map(|index| (f32::from(index) + 0.5).to_le_bytes()).collect();
         let mut request = format!(
             "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {address}\r\nInference-Header-Content-Length: {}\r\nContent-Length: {}\r\n",
             json.len(),
@@ -46,10 +44,7 @@ impl Target {
         request.extend_from_slice(&self.request[..line]);
         request.extend_from_slice(b"Penstock-Receipt: 1\r\n");
         request.extend_from_slice(&self.request[line..]);
-        Self {
-            address: self.address.clone(),
-            request,
-        }
+        Self { address: self.address.clone(), request }
     }
 }
 
@@ -154,11 +149,7 @@ async fn one_connection(target: &Target, mut schedule: Option<Schedule>, end: In
             match exchange(&mut stream, &target.request, &mut buffer).await {
                 Some((queue_wait_us, invoke_us)) => {
                     let latency_us = begun.elapsed().as_secs_f64() * 1e6;
-                    summary.samples.push(Sample {
-                        latency_us,
-                        queue_wait_us,
-                        invoke_us,
-                    });
+                    summary.samples.push(Sample { latency_us, queue_wait_us, invoke_us });
                 }
                 None => {
                     summary.errors += 1;
@@ -195,14 +186,9 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) 
 
 /// The number behind a key, up to the first byte that is no digit.
 fn number_after(text: &[u8], key: &[u8]) -> Option<f64> {
-    let start = text
-        .windows(key.len())
-        .position(|window| window.eq_ignore_ascii_case(key))?
-        + key.len();
-    let digits: String = text[start..]
-        .iter()
-        .map_while(|&byte| byte.is_ascii_digit().then_some(char::from(byte)))
-        .collect();
+    let start = text.windows(key.len()).position(|window| window.eq_ignore_ascii_case(key))? + key.len();
+    let digits: String =
+        text[start..].iter().map_while(|&byte| byte.is_ascii_digit().then_some(char::from(byte))).collect();
     digits.parse().ok()
 }
 
@@ -214,10 +200,7 @@ struct Schedule {
 
 impl Schedule {
     fn new(rate: f64, seed: u64) -> Self {
-        Self {
-            mean_seconds: 1.0 / rate,
-            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-        }
+        Self { mean_seconds: 1.0 / rate, state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 }
     }
 
     fn gap(&mut self) -> Duration {

@@ -31,10 +31,7 @@ fn main() {
     match &args.mode {
         Mode::Serve(kind) => servers::run(*kind, args.threads),
         Mode::Load(target) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let target = target.clone();
             let seconds = std::time::Duration::from_secs_f64(args.seconds);
             let summary = runtime.block_on(load::run(&target, args.connections, args.rate, seconds));

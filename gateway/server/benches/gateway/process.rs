@@ -31,12 +31,7 @@ impl ServerProcess {
         stdout.read_line(&mut line).unwrap();
         let address = line.trim().to_owned();
         assert!(!address.is_empty(), "server `{}` did not start", kind.name());
-        Self {
-            child,
-            address,
-            stdin,
-            stdout,
-        }
+        Self { child, address, stdin, stdout }
     }
 
     /// CPU seconds used so far. Nanoseconds from the scheduler where it tells them, else ticks.
@@ -49,9 +44,7 @@ impl ServerProcess {
                 schedstat.split_whitespace().next()?.parse::<f64>().ok()
             })
             .sum();
-        nanos
-            .filter(|&nanos| nanos > 0.0)
-            .map_or_else(|| ticks(pid) / TICKS_PER_SECOND, |nanos| nanos / 1e9)
+        nanos.filter(|&nanos| nanos > 0.0).map_or_else(|| ticks(pid) / TICKS_PER_SECOND, |nanos| nanos / 1e9)
     }
 
     /// What the server says of itself since it was asked last, as JSON.

@@ -23,14 +23,9 @@ struct Phase {
 }
 
 pub fn measure(args: &Args) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let mut servers: Vec<(Kind, ServerProcess)> = Kind::ALL
-        .into_iter()
-        .map(|kind| (kind, ServerProcess::start(kind, args.threads)))
-        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut servers: Vec<(Kind, ServerProcess)> =
+        Kind::ALL.into_iter().map(|kind| (kind, ServerProcess::start(kind, args.threads))).collect();
     let time = Duration::from_secs_f64(args.seconds);
     let mut phases: Vec<Vec<Phase>> = Kind::ALL.iter().map(|_| Vec::new()).collect();
     for round in 0..=args.rounds {
@@ -88,11 +83,8 @@ async fn stage_times(address: &str) -> [f64; 2] {
     stream.read_to_string(&mut answer).await.unwrap();
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-    let nanos = |stage: &str| {
-        body["model_stats"][0]["inference_stats"][stage]["ns"]
-            .as_f64()
-            .unwrap_or(f64::NAN)
-    };
+    let nanos =
+        |stage: &str| body["model_stats"][0]["inference_stats"][stage]["ns"].as_f64().unwrap_or(f64::NAN);
     [nanos("compute_input"), nanos("compute_output")]
 }
 
@@ -108,10 +100,7 @@ async fn half_load(server: &ServerProcess, args: &Args, rate: f64, time: Duratio
 
 fn figures(phases: &[Vec<Phase>], saturation: f64, overhead: &[Summary], args: &Args) -> Value {
     let of = |kind: Kind, what: fn(&Phase) -> f64| {
-        median(
-            &phases[Kind::ALL.iter().position(|&other| other == kind).unwrap()],
-            what,
-        )
+        median(&phases[Kind::ALL.iter().position(|&other| other == kind).unwrap()], what)
     };
     let cpu = |kind| of(kind, |phase| phase.cpu_us_per_request);
     let [echo, http, unbatched, batched] = Kind::ALL.map(cpu);
@@ -119,14 +108,8 @@ fn figures(phases: &[Vec<Phase>], saturation: f64, overhead: &[Summary], args: &
     let decode = of(Kind::Http, |phase| phase.decode_us);
     let encode = of(Kind::Http, |phase| phase.encode_us);
     let added = |load: &load::Sample| (load.latency_us - load.queue_wait_us - load.invoke_us) / 1000.0;
-    let p99s: Vec<f64> = overhead
-        .iter()
-        .map(|summary| summary.quantile(0.99, added))
-        .collect();
-    let p50s: Vec<f64> = overhead
-        .iter()
-        .map(|summary| summary.quantile(0.5, added))
-        .collect();
+    let p99s: Vec<f64> = overhead.iter().map(|summary| summary.quantile(0.99, added)).collect();
+    let p50s: Vec<f64> = overhead.iter().map(|summary| summary.quantile(0.5, added)).collect();
     let share = |us: f64| (us / batched * 1000.0).round() / 1000.0;
     json!({
         "ratio_to_echo": echo / batched,
@@ -170,10 +153,8 @@ fn print_table(phases: &[Vec<Phase>], figures: &Value) {
     );
     for (kind, phases) in Kind::ALL.iter().zip(phases) {
         let cpu = median(phases, |phase| phase.cpu_us_per_request);
-        let all: Vec<String> = phases
-            .iter()
-            .map(|phase| format!("{:.1}", phase.cpu_us_per_request))
-            .collect();
+        let all: Vec<String> =
+            phases.iter().map(|phase| format!("{:.1}", phase.cpu_us_per_request)).collect();
         println!(
             "{:<12}{cpu:>14.2}{:>18.0}{:>14.0}{:>10.1}   {}",
             kind.name(),

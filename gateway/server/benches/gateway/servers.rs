@@ -82,23 +82,11 @@ pub fn run(kind: Kind, threads: usize) {
             let address = listener.local_addr().unwrap();
             let registry = Arc::new(ArcSwap::from_pointee(Registry::new([identity()])));
             let (config, telemetry) = (HttpConfig::default(), Arc::new(NoTelemetry));
-            let state = HttpState::new(
-                Instantly,
-                registry,
-                Readiness::ready(),
-                config.clone(),
-                telemetry.clone(),
-            );
+            let state =
+                HttpState::new(Instantly, registry, Readiness::ready(), config.clone(), telemetry.clone());
             let application = PublicApplication::new(state);
             runtime.spawn(async move {
-                serve(
-                    listener,
-                    application,
-                    &config,
-                    CancellationToken::new(),
-                    telemetry,
-                )
-                .await
+                serve(listener, application, &config, CancellationToken::new(), telemetry).await
             });
             converse(&address.to_string(), || json!({}));
         }
@@ -118,10 +106,7 @@ fn run_gateway(runtime: &tokio::runtime::Runtime, kind: Kind) {
     );
     let path = folder.path().join("penstock.toml");
     std::fs::write(&path, config).unwrap();
-    let source = Source {
-        path: Some(path),
-        ..Source::default()
-    };
+    let source = Source { path: Some(path), ..Source::default() };
     let loaded = load(&source).unwrap_or_else(|error| panic!("{error}"));
     let worker = InstantWorker::default();
     let used = Arc::clone(&worker.used);
@@ -166,10 +151,6 @@ impl Inference for Instantly {
             item_shape: input.item_shape,
             data: input.data,
         });
-        Ok(Completed {
-            outputs: outputs.collect(),
-            failed: Vec::new(),
-            receipt: Receipt::default(),
-        })
+        Ok(Completed { outputs: outputs.collect(), failed: Vec::new(), receipt: Receipt::default() })
     }
 }

@@ -42,10 +42,7 @@ impl std::fmt::Display for Problem {
 /// Line and column, from 1, of a byte offset.
 pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
-    let line_start = before
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |newline| newline + 1);
+    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
     (before.iter().filter(|&&byte| byte == b'\n').count() + 1, column)
 }
@@ -53,9 +50,7 @@ pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
 /// The parser's text, with the nearest name instead of the list of all names when a key is unknown.
 pub(super) fn explain(message: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
-    let kind = ["unknown field `", "unknown variant `"]
-        .into_iter()
-        .find(|kind| message.starts_with(kind));
+    let kind = ["unknown field `", "unknown variant `"].into_iter().find(|kind| message.starts_with(kind));
     let (Some(kind), Some(given)) = (kind, names.next()) else {
         return message.to_owned();
     };
@@ -71,13 +66,8 @@ pub(super) fn explain(message: &str) -> String {
 fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     /// Jaro-Winkler similarity below which two names are taken for unrelated.
     const SIMILAR: f64 = 0.75;
-    let scored = known
-        .iter()
-        .map(|&name| (strsim::jaro_winkler(given, name), name));
-    scored
-        .filter(|&(score, _)| score >= SIMILAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+    let scored = known.iter().map(|&name| (strsim::jaro_winkler(given, name), name));
+    scored.filter(|&(score, _)| score >= SIMILAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -93,14 +83,8 @@ mod tests {
     #[test]
     fn a_misspelt_key_gets_the_nearest_name() {
         let text = "unknown field `max_batchsize`, expected one of `packing`, `max_batch_size`, `rungs`";
-        assert_eq!(
-            explain(text),
-            "unknown key `max_batchsize`; did you mean `max_batch_size`?"
-        );
-        assert_eq!(
-            explain("unknown field `zzz`, expected `a` or `b`"),
-            "unknown key `zzz`; known: a, b"
-        );
+        assert_eq!(explain(text), "unknown key `max_batchsize`; did you mean `max_batch_size`?");
+        assert_eq!(explain("unknown field `zzz`, expected `a` or `b`"), "unknown key `zzz`; known: a, b");
         assert_eq!(explain("invalid type: string"), "invalid type: string");
     }
 }

@@ -18,9 +18,6 @@ pub struct DrainConfig {
 
 impl Default for DrainConfig {
     fn default() -> Self {
-        Self {
-            drain_delay_ms: Milliseconds::new(500),
-            drain_limit_ms: Milliseconds::new(25_000),
-        }
+        Self { drain_delay_ms: Milliseconds::new(500), drain_limit_ms: Milliseconds::new(25_000) }
     }
 }

@@ -93,59 +93,23 @@ impl LimitsConfig {
     /// First key out of its range, and the range.
     pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let check = |holds: bool, key, range| if holds { Ok(()) } else { Err((key, range)) };
-        check(
-            (1..=1_000_000).contains(&self.max_connections),
-            "max_connections",
-            "must be 1 to 1000000",
-        )?;
+        check((1..=1_000_000).contains(&self.max_connections), "max_connections", "must be 1 to 1000000")?;
         check(
             (8192..=1_048_576).contains(&self.max_header_bytes),
             "max_header_bytes",
             "must be 8192 to 1048576",
         )?;
-        check(
-            (1..=1000).contains(&self.max_header_count),
-            "max_header_count",
-            "must be 1 to 1000",
-        )?;
-        check(
-            self.max_body_bytes >= 1024,
-            "max_body_bytes",
-            "must be at least 1024",
-        )?;
-        check(
-            self.max_decoded_bytes >= 1024,
-            "max_decoded_bytes",
-            "must be at least 1024",
-        )?;
-        check(
-            self.max_inflight_body_bytes >= 1024,
-            "max_inflight_body_bytes",
-            "must be at least 1024",
-        )?;
+        check((1..=1000).contains(&self.max_header_count), "max_header_count", "must be 1 to 1000")?;
+        check(self.max_body_bytes >= 1024, "max_body_bytes", "must be at least 1024")?;
+        check(self.max_decoded_bytes >= 1024, "max_decoded_bytes", "must be at least 1024")?;
+        check(self.max_inflight_body_bytes >= 1024, "max_inflight_body_bytes", "must be at least 1024")?;
         check(self.max_body_chunks >= 1, "max_body_chunks", "must be at least 1")?;
-        check(
-            (4..=127).contains(&self.max_json_depth),
-            "max_json_depth",
-            "must be 4 to 127",
-        )?;
+        check((4..=127).contains(&self.max_json_depth), "max_json_depth", "must be 4 to 127")?;
         check(self.max_elements >= 1, "max_elements", "must be at least 1")?;
         check(self.max_items >= 1, "max_items", "must be at least 1")?;
-        check(
-            self.max_concurrent_streams >= 1,
-            "max_concurrent_streams",
-            "must be at least 1",
-        )?;
-        check(
-            self.channel_requests >= 1,
-            "channel_requests",
-            "must be at least 1",
-        )?;
-        check(
-            self.channel_bytes >= 1024,
-            "channel_bytes",
-            "must be at least 1024",
-        )
+        check(self.max_concurrent_streams >= 1, "max_concurrent_streams", "must be at least 1")?;
+        check(self.channel_requests >= 1, "channel_requests", "must be at least 1")?;
+        check(self.channel_bytes >= 1024, "channel_bytes", "must be at least 1024")
     }
 
     /// For the HTTP side.
@@ -175,9 +139,6 @@ impl LimitsConfig {
     /// For the driver.
     #[must_use]
     pub fn driver(&self) -> DriverLimits {
-        DriverLimits {
-            channel_requests: self.channel_requests,
-            channel_bytes: self.channel_bytes,
-        }
+        DriverLimits { channel_requests: self.channel_requests, channel_bytes: self.channel_bytes }
     }
 }

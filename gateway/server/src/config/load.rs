@@ -31,11 +31,7 @@ impl Source {
     #[must_use]
     pub fn with_environment(path: Option<PathBuf>, overrides: Vec<(String, String)>) -> Self {
         let environment = std::env::vars().filter(|(name, _)| sets_a_key(name)).collect();
-        Self {
-            path,
-            environment,
-            overrides,
-        }
+        Self { path, environment, overrides }
     }
 }
 
@@ -60,10 +56,8 @@ pub struct Loaded {
 /// Everything that is wrong, with its place.
 pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
     let text = match &source.path {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?,
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.clone(), reason: error.to_string() })?,
         None => String::new(),
     };
     load_text(&text, source)
@@ -92,16 +86,10 @@ pub fn load_text(text: &str, source: &Source) -> Result<Loaded, ConfigError> {
     };
     let base = file.parent().unwrap_or(Path::new(""));
     let settings = Settings::build(&config, base).map_err(|invalid| {
-        let located = invalid
-            .into_iter()
-            .map(|(key, message)| locate(&place, &origins, &key, &message));
+        let located = invalid.into_iter().map(|(key, message)| locate(&place, &origins, &key, &message));
         ConfigError::Problems(located.collect())
     })?;
-    Ok(Loaded {
-        config,
-        settings,
-        origins,
-    })
+    Ok(Loaded { config, settings, origins })
 }
 
 /// Finds the place of a key: its own, or that of the section that should hold it.
@@ -111,34 +99,18 @@ fn locate(place: &str, origins: &BTreeMap<String, Origin>, key: &str, message: &
     loop {
         match origins.get(at) {
             Some(Origin::File { line, column }) => {
-                return Problem {
-                    place: place.to_owned(),
-                    position: Some((*line, *column)),
-                    message,
-                };
+                return Problem { place: place.to_owned(), position: Some((*line, *column)), message };
             }
             Some(Origin::Environment { variable }) => {
-                return Problem {
-                    place: variable.clone(),
-                    position: None,
-                    message,
-                };
+                return Problem { place: variable.clone(), position: None, message };
             }
             Some(Origin::CommandLine) => {
-                return Problem {
-                    place: "command line".to_owned(),
-                    position: None,
-                    message,
-                };
+                return Problem { place: "command line".to_owned(), position: None, message };
             }
             None => match at.rsplit_once('.') {
                 Some((section, _)) => at = section,
                 None => {
-                    return Problem {
-                        place: place.to_owned(),
-                        position: None,
-                        message,
-                    };
+                    return Problem { place: place.to_owned(), position: None, message };
                 }
             },
         }
@@ -147,25 +119,14 @@ fn locate(place: &str, origins: &BTreeMap<String, Origin>, key: &str, message: &
 
 fn merge(text: &str, source: &Source, origins: &mut BTreeMap<String, Origin>) -> Result<Config, ConfigError> {
     let problem = |place: &str, message: String| {
-        ConfigError::Problems(vec![Problem {
-            place: place.to_owned(),
-            position: None,
-            message,
-        }])
+        ConfigError::Problems(vec![Problem { place: place.to_owned(), position: None, message }])
     };
     let mut table: Table =
         toml::from_str(text).map_err(|error| problem("configuration", error.message().to_owned()))?;
     let mut layers: Vec<(String, Vec<String>, &str, Origin)> = Vec::new();
     for (variable, value) in &source.environment {
         let path = variable_path(variable, &table);
-        layers.push((
-            variable.clone(),
-            path,
-            value,
-            Origin::Environment {
-                variable: variable.clone(),
-            },
-        ));
+        layers.push((variable.clone(), path, value, Origin::Environment { variable: variable.clone() }));
     }
     for (key, value) in &source.overrides {
         let path = key.split('.').map(str::to_owned).collect();
@@ -202,9 +163,7 @@ fn variable_path(variable: &str, table: &Table) -> Vec<String> {
 /// A TOML value; anything that is none is a string.
 fn parse_value(text: &str) -> Value {
     let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok();
-    parsed
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+    parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
@@ -215,9 +174,7 @@ fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
             Ok(())
         }
         [section, rest @ ..] => {
-            let inner = table
-                .entry(section.clone())
-                .or_insert_with(|| Value::Table(Table::new()));
+            let inner = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
             let Value::Table(inner) = inner else {
                 return Err(format!("`{section}` is a value, not a section"));
             };

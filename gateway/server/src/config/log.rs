@@ -26,9 +26,6 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Human,
-            filter: "info".to_owned(),
-        }
+        Self { format: LogFormat::Human, filter: "info".to_owned() }
     }
 }

@@ -60,10 +60,7 @@ mod tests {
 
     #[test]
     fn only_sensible_durations_are_taken() {
-        assert_eq!(
-            Milliseconds::try_from(0.5).unwrap().duration(),
-            Duration::from_micros(500)
-        );
+        assert_eq!(Milliseconds::try_from(0.5).unwrap().duration(), Duration::from_micros(500));
         for bad in [-1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(Milliseconds::try_from(bad).is_err(), "{bad}");
         }

@@ -49,11 +49,8 @@ pub(super) fn file_origins(text: &str) -> BTreeMap<String, Origin> {
 
 fn collect(text: &str, prefix: &str, table: &DeTable<'_>, origins: &mut BTreeMap<String, Origin>) {
     for (key, value) in table {
-        let name = if prefix.is_empty() {
-            key.get_ref().to_string()
-        } else {
-            format!("{prefix}.{}", key.get_ref())
-        };
+        let name =
+            if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
         let (line, column) = position(text, key.span().start);
         if let DeValue::Table(inner) = value.get_ref() {
             collect(text, &name, inner, origins);
@@ -100,13 +97,7 @@ fn walk(path: &mut Vec<String>, value: Value, out: &mut Vec<(Vec<String>, Value)
 }
 
 fn quoted(key: &str) -> String {
-    let bare = !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if bare {
-        key.to_owned()
-    } else {
-        Value::String(key.to_owned()).to_string()
-    }
+    let bare =
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
 }

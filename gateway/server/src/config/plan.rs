@@ -175,30 +175,16 @@ impl PlanConfig {
             process_count,
         };
         let rungs = if self.rungs.is_empty() {
-            vec![rung(
-                self.max_batch_size,
-                self.memory_mib,
-                self.process_count,
-                self.qualifier.as_ref(),
-            )]
+            vec![rung(self.max_batch_size, self.memory_mib, self.process_count, self.qualifier.as_ref())]
         } else {
             let each = self.rungs.iter();
-            each.map(|r| rung(r.max_items, r.memory_mib, r.process_count, r.qualifier.as_ref()))
-                .collect()
+            each.map(|r| rung(r.max_items, r.memory_mib, r.process_count, r.qualifier.as_ref())).collect()
         };
-        let points = self
-            .service_time_upper_ms
-            .iter()
-            .map(|&(items, ms)| (items, ms.duration()))
-            .collect();
+        let points = self.service_time_upper_ms.iter().map(|&(items, ms)| (items, ms.duration())).collect();
         let plan = ServingPlan {
             model,
             revision,
-            parent: revision
-                .0
-                .checked_sub(1)
-                .filter(|&parent| parent > 0)
-                .map(PlanRevision),
+            parent: revision.0.checked_sub(1).filter(|&parent| parent > 0).map(PlanRevision),
             packing: match self.packing {
                 PackingConfig::None => PackingPolicy::None,
                 PackingConfig::Fifo => PackingPolicy::Fifo,

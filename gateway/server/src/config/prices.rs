@@ -57,9 +57,7 @@ impl PricesConfig {
         let amount = |value: f64| value.is_finite() && value >= 0.0;
         for (key, tiers) in [("x86_64", &self.x86_64), ("arm64", &self.arm64)] {
             let starts_at_zero = tiers.first().is_some_and(|tier| tier.from_gb_seconds == 0.0);
-            let ascend = tiers
-                .windows(2)
-                .all(|pair| pair[0].from_gb_seconds < pair[1].from_gb_seconds);
+            let ascend = tiers.windows(2).all(|pair| pair[0].from_gb_seconds < pair[1].from_gb_seconds);
             if !starts_at_zero || !ascend || !tiers.iter().all(|tier| amount(tier.usd_per_gb_second)) {
                 return Err((key, "needs tiers that ascend from 0 with prices of 0 or more"));
             }

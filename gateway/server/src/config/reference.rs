@@ -31,10 +31,7 @@ changes it is read again; sections marked *restart* keep their old values until 
 #[must_use]
 pub fn reference_markdown() -> String {
     let schema = schema_for!(Config).to_value();
-    let mut page = Page {
-        text: HEAD.to_owned(),
-        defs: schema.get("$defs").cloned().unwrap_or_default(),
-    };
+    let mut page = Page { text: HEAD.to_owned(), defs: schema.get("$defs").cloned().unwrap_or_default() };
     page.sections("", &schema);
     while page.text.ends_with("\n\n") {
         page.text.pop();
@@ -50,61 +47,43 @@ struct Page {
 impl Page {
     fn resolve<'a>(&'a self, mut schema: &'a Value) -> &'a Value {
         if let Some(inner) = schema.get("anyOf").and_then(Value::as_array)
-            && let Some(first) = inner
-                .iter()
-                .find(|one| one.get("type").and_then(Value::as_str) != Some("null"))
+            && let Some(first) =
+                inner.iter().find(|one| one.get("type").and_then(Value::as_str) != Some("null"))
         {
             schema = first;
         }
         let Some(name) = schema.get("$ref").and_then(Value::as_str) else {
             return schema;
         };
-        name.strip_prefix("#/$defs/")
-            .and_then(|name| self.defs.get(name))
-            .unwrap_or(schema)
+        name.strip_prefix("#/$defs/").and_then(|name| self.defs.get(name)).unwrap_or(schema)
     }
 
     /// Writes a table for an object's values, then its sub-sections.
     fn sections(&mut self, path: &str, schema: &Value) {
         let schema = self.resolve(schema).clone();
         let empty = Map::new();
-        let properties = schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
-        let (nested, plain): (Vec<_>, Vec<_>) = properties
-            .iter()
-            .partition(|(_, property)| self.nested(property).is_some());
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let (nested, plain): (Vec<_>, Vec<_>) =
+            properties.iter().partition(|(_, property)| self.nested(property).is_some());
         if !plain.is_empty() {
-            self.text
-                .push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
+            self.text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
         }
         for (key, property) in plain {
             let resolved = self.resolve(property);
             let kind = type_name(resolved);
-            let default = property
-                .get("default")
-                .map_or_else(String::new, |default| format!("`{}`", short(default)));
-            let _ = writeln!(
-                self.text,
-                "| `{key}` | {kind} | {default} | {} |",
-                description(property, resolved)
-            );
+            let default =
+                property.get("default").map_or_else(String::new, |default| format!("`{}`", short(default)));
+            let _ =
+                writeln!(self.text, "| `{key}` | {kind} | {default} | {} |", description(property, resolved));
         }
         self.text.push('\n');
         for (key, property) in nested {
             let Some((suffix, inner)) = self.nested(property) else {
                 continue;
             };
-            let name = if path.is_empty() {
-                format!("{key}{suffix}")
-            } else {
-                format!("{path}.{key}{suffix}")
-            };
-            let restart = property
-                .get("x-requires-restart")
-                .and_then(Value::as_bool)
-                .unwrap_or(false);
+            let name =
+                if path.is_empty() { format!("{key}{suffix}") } else { format!("{path}.{key}{suffix}") };
+            let restart = property.get("x-requires-restart").and_then(Value::as_bool).unwrap_or(false);
             let heading = if suffix == "[]" {
                 format!("[[{}]]", name.trim_end_matches("[]"))
             } else {
@@ -123,9 +102,7 @@ impl Page {
         if resolved.get("properties").is_some() {
             return Some(("", resolved.clone()));
         }
-        let map = resolved
-            .get("additionalProperties")
-            .filter(|inner| inner.is_object());
+        let map = resolved.get("additionalProperties").filter(|inner| inner.is_object());
         if let Some(inner) = map {
             return Some((".NAME", self.resolve(inner).clone()));
         }
@@ -135,10 +112,7 @@ impl Page {
 }
 
 fn description(property: &Value, resolved: &Value) -> String {
-    let text = property
-        .get("description")
-        .or_else(|| resolved.get("description"))
-        .and_then(Value::as_str);
+    let text = property.get("description").or_else(|| resolved.get("description")).and_then(Value::as_str);
     text.unwrap_or_default().replace('\n', " ").replace('|', "\\|")
 }
 

@@ -108,22 +108,15 @@ fn check_listen(listen: &ListenConfig) -> Result<(), (&'static str, &'static str
 
 fn check_log(log: &LogConfig) -> Result<(), (&'static str, &'static str)> {
     let parsed = tracing_subscriber::EnvFilter::try_new(&log.filter);
-    parsed
-        .map(drop)
-        .map_err(|_| ("filter", "is not a list of `level` or `target=level`"))
+    parsed.map(drop).map_err(|_| ("filter", "is not a list of `level` or `target=level`"))
 }
 
 fn model_settings(name: &str, model: &ModelConfig, base: &Path) -> Result<ModelSettings, Invalid> {
     let fits = (1..=64).contains(&name.len())
         && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !fits {
-        return Err((
-            String::new(),
-            "is not a name of 1 to 64 letters, digits, `-`, `_` or `.`".to_owned(),
-        ));
+        return Err((String::new(), "is not a name of 1 to 64 letters, digits, `-`, `_` or `.`".to_owned()));
     }
     if model.function.is_empty() || model.function.len() > 170 || model.function.contains(char::is_whitespace)
     {
@@ -133,18 +126,10 @@ fn model_settings(name: &str, model: &ModelConfig, base: &Path) -> Result<ModelS
         ));
     }
     let given = base.join(&model.manifest);
-    let manifest_path = if given.is_dir() {
-        given.join("model.toml")
-    } else {
-        given
-    };
+    let manifest_path = if given.is_dir() { given.join("model.toml") } else { given };
     let at_manifest = |reason: String| (".manifest".to_owned(), reason);
-    let text = std::fs::read_to_string(&manifest_path).map_err(|error| {
-        at_manifest(format!(
-            "cannot be read at `{}`: {error}",
-            manifest_path.display()
-        ))
-    })?;
+    let text = std::fs::read_to_string(&manifest_path)
+        .map_err(|error| at_manifest(format!("cannot be read at `{}`: {error}", manifest_path.display())))?;
     let manifest =
         ModelManifest::parse(&text).map_err(|error| at_manifest(format!("is not valid: {error}")))?;
     let plan = model

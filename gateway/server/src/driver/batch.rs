@@ -84,11 +84,7 @@ impl BatchJob {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let sent: Vec<_> = self
-            .parts
-            .iter()
-            .filter_map(|sent| Some((sent, sent.inputs.as_ref()?)))
-            .collect();
+        let sent: Vec<_> = self.parts.iter().filter_map(|sent| Some((sent, sent.inputs.as_ref()?))).collect();
         let tensors: Vec<TensorChunks<'_>> = self
             .model
             .manifest
@@ -116,22 +112,15 @@ impl BatchJob {
                     }
                     first => ItemShapes::Same(first.map(|(shape, _)| shape.to_vec()).unwrap_or_default()),
                 };
-                TensorChunks {
-                    name: &spec.name,
-                    datatype: spec.datatype,
-                    item_shapes,
-                    chunks,
-                }
+                TensorChunks { name: &spec.name, datatype: spec.datatype, item_shapes, chunks }
             })
             .collect();
         self.header(&sent).encode(&self.ids(), &tensors)
     }
 
     fn header(&self, sent: &[(&SentPart, &Arc<super::flight::Inputs>)]) -> RequestHeader {
-        let budget = self
-            .dispatch
-            .latest_deadline
-            .map(|deadline| (deadline - self.clock.now()).as_millis().max(1));
+        let budget =
+            self.dispatch.latest_deadline.map(|deadline| (deadline - self.clock.now()).as_millis().max(1));
         let traceparent = match sent {
             [(_, only)] => only.traceparent.clone(), // several callers have no common parent
             _ => None,
@@ -169,14 +158,8 @@ impl BatchJob {
             Err(reason) => return self.garbage(reason, reply),
         };
         let sent = self.ids().len();
-        self.model
-            .response_item_bytes
-            .observe(reply.payload.len(), u32::try_from(sent).unwrap_or(u32::MAX));
-        let compute = answer
-            .report
-            .processes
-            .iter()
-            .map(|process| Duration::from_micros(process.compute_us));
+        self.model.response_item_bytes.observe(reply.payload.len(), u32::try_from(sent).unwrap_or(u32::MAX));
+        let compute = answer.report.processes.iter().map(|process| Duration::from_micros(process.compute_us));
         let label = if answer.errors.is_empty() { "ok" } else { "partial" };
         Judged {
             parts: scattered.parts,
@@ -184,13 +167,7 @@ impl BatchJob {
             metering: Some(refine(reply.metering, &answer)),
             cold: answer.report.cold,
             process_restarts: answer.report.process_restarts,
-            ..Judged::failed(
-                BatchOutcome::Completed {
-                    failed: scattered.failed,
-                },
-                label,
-                None,
-            )
+            ..Judged::failed(BatchOutcome::Completed { failed: scattered.failed }, label, None)
         }
     }
 
@@ -212,28 +189,17 @@ impl BatchJob {
         let outcome = match error {
             InvokeError::Throttled { reason, retry_after } => {
                 let labels = [self.model.name.clone(), reason.to_string()];
-                self.model
-                    .metrics
-                    .catalogue()
-                    .throttled
-                    .with_label_values(&labels)
-                    .inc();
-                BatchOutcome::Throttled {
-                    retry_after: *retry_after,
-                }
+                self.model.metrics.catalogue().throttled.with_label_values(&labels).inc();
+                BatchOutcome::Throttled { retry_after: *retry_after }
             }
             InvokeError::Function { .. } => BatchOutcome::FunctionError,
             InvokeError::RequestTooLarge { .. } => BatchOutcome::TooLarge(TooLarge::Request),
             InvokeError::ResponseTooLarge { .. } => {
-                self.model
-                    .response_item_bytes
-                    .observe_too_large(self.dispatch.items);
+                self.model.response_item_bytes.observe_too_large(self.dispatch.items);
                 BatchOutcome::TooLarge(TooLarge::Response)
             }
             InvokeError::Unknown { .. } => BatchOutcome::Unknown,
-            InvokeError::Refused { cause, .. } => BatchOutcome::Refused {
-                permanent: cause.is_permanent(),
-            },
+            InvokeError::Refused { cause, .. } => BatchOutcome::Refused { permanent: cause.is_permanent() },
             InvokeError::Unreachable { .. } => BatchOutcome::Refused { permanent: false },
         };
         // It has most likely run and is billed, though nothing says for how long; after a server error it is not.
@@ -246,28 +212,13 @@ impl BatchJob {
                 ..
             }
         );
-        let metering = if has_run_unmetered {
-            Some(Metering::estimate(took))
-        } else {
-            error.metering().copied()
-        };
-        Judged {
-            complaint: Some(error.to_string()),
-            ..Judged::failed(outcome, error.label(), metering)
-        }
+        let metering =
+            if has_run_unmetered { Some(Metering::estimate(took)) } else { error.metering().copied() };
+        Judged { complaint: Some(error.to_string()), ..Judged::failed(outcome, error.label(), metering) }
     }
 
     fn finish(self, judged: Judged, took: Duration) -> BatchDone {
-        let Judged {
-            outcome,
-            parts,
-            label,
-            complaint,
-            compute,
-            metering,
-            cold,
-            process_restarts,
-        } = judged;
+        let Judged { outcome, parts, label, complaint, compute, metering, cold, process_restarts } = judged;
         let qualifier = &*self.dispatch.qualifier;
         self.model.metrics.invoked(qualifier, label, took);
         let mut cost_usd = 0.0;
@@ -277,9 +228,7 @@ impl BatchJob {
             let meters = InvocationMeters {
                 billed: metering.billed,
                 gb_seconds: memory.gibibytes() * metering.billed.as_secs_f64(),
-                duration_usd: self
-                    .prices
-                    .duration_usd(self.model.architecture, memory, metering.billed),
+                duration_usd: self.prices.duration_usd(self.model.architecture, memory, metering.billed),
                 request_usd: self.prices.request_usd(),
                 is_estimate: metering.is_estimate,
                 init: metering.init,
@@ -329,27 +278,18 @@ fn refine(metering: Metering, answer: &Answer) -> Metering {
     if !metering.is_estimate || answer.report.handler_us == 0 {
         return metering;
     }
-    let init = if answer.report.cold {
-        answer.report.init_us
-    } else {
-        0
-    };
+    let init = if answer.report.cold { answer.report.init_us } else { 0 };
     let billed = Duration::from_micros(answer.report.handler_us.saturating_add(init));
     Metering {
         init: answer.report.cold.then(|| Duration::from_micros(init)),
-        ..Metering {
-            is_estimate: true,
-            ..Metering::estimate(billed)
-        }
+        ..Metering { is_estimate: true, ..Metering::estimate(billed) }
     }
 }
 
 /// The outcome of a batch none of whose requests is there any more: nothing is sent.
 pub(super) fn nothing_to_send(items: u32) -> BatchOutcome {
     BatchOutcome::Completed {
-        failed: (0..items)
-            .map(|position| (position, ItemFailure::DeadlineExceeded))
-            .collect(),
+        failed: (0..items).map(|position| (position, ItemFailure::DeadlineExceeded)).collect(),
     }
 }
 

@@ -58,20 +58,14 @@ impl ChannelLoad {
     ) -> Option<Ticket> {
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let ticket = Ticket {
-            load: self.clone(),
-            bytes,
-        };
+        let ticket = Ticket { load: self.clone(), bytes };
         // An empty channel takes any single request: its size was bounded where it was read.
         (requests < max_requests && (held == 0 || held.saturating_add(bytes) <= max_bytes)).then_some(ticket)
     }
 
     #[cfg(test)]
     pub(super) fn get(&self) -> (usize, usize) {
-        (
-            self.requests.load(Ordering::Relaxed),
-            self.bytes.load(Ordering::Relaxed),
-        )
+        (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }
 

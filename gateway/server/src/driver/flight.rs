@@ -52,10 +52,7 @@ pub(super) struct Flight {
 impl Flight {
     /// Joins the pieces into the request's answer. `failed` as the engine says.
     pub(super) fn complete(mut self, failed: Vec<(u32, ItemFailure)>) -> (Reply, Completed) {
-        let mut completed = Completed {
-            receipt: self.receipt,
-            ..Completed::default()
-        };
+        let mut completed = Completed { receipt: self.receipt, ..Completed::default() };
         if failed.is_empty() {
             match join(std::mem::take(&mut self.pieces), self.inputs.items) {
                 Ok(outputs) => completed.outputs = outputs,
@@ -73,11 +70,7 @@ impl Flight {
                 .into_iter()
                 .map(|(item, why)| {
                     let message = self.messages.iter().rposition(|(of, _)| *of == item);
-                    failure(
-                        item,
-                        why,
-                        message.map(|index| std::mem::take(&mut self.messages[index].1)),
-                    )
+                    failure(item, why, message.map(|index| std::mem::take(&mut self.messages[index].1)))
                 })
                 .collect();
         }
@@ -86,11 +79,7 @@ impl Flight {
 }
 
 fn failure(item: u32, failure: ItemFailure, message: Option<String>) -> FailedItem {
-    FailedItem {
-        item,
-        failure,
-        message,
-    }
+    FailedItem { item, failure, message }
 }
 
 /// One tensor per output over all items: the slice itself if one piece holds them all, else one concatenation.
@@ -129,9 +118,7 @@ fn join(mut pieces: SmallVec<[Piece; 1]>, items: u32) -> Result<Vec<OutputTensor
         }
         let mut joined =
             BytesMut::with_capacity(pieces.iter().map(|piece| piece.tensors[index].data.len()).sum());
-        pieces
-            .iter()
-            .for_each(|piece| joined.extend_from_slice(&piece.tensors[index].data));
+        pieces.iter().for_each(|piece| joined.extend_from_slice(&piece.tensors[index].data));
         joined.freeze()
     };
     Ok(first
@@ -156,11 +143,7 @@ mod tests {
             item_shape: shape.into(),
             data: Bytes::from_static(data),
         };
-        Piece {
-            first_item,
-            items,
-            tensors: [tensor].into_iter().collect(),
-        }
+        Piece { first_item, items, tensors: [tensor].into_iter().collect() }
     }
 
     #[test]
@@ -172,22 +155,14 @@ mod tests {
 
     #[test]
     fn pieces_that_came_out_of_order_are_joined_in_order() {
-        let pieces = [
-            piece(2, 1, &[1], b"c"),
-            piece(0, 2, &[1], b"ab"),
-            piece(3, 1, &[1], b"d"),
-        ];
+        let pieces = [piece(2, 1, &[1], b"c"), piece(0, 2, &[1], b"ab"), piece(3, 1, &[1], b"d")];
         let joined = join(pieces.into_iter().collect(), 4).unwrap();
         assert_eq!(&joined[0].data[..], b"abcd");
     }
 
     #[test]
     fn items_of_another_shape_fail_by_name() {
-        let pieces = [
-            piece(0, 1, &[1], b"a"),
-            piece(1, 1, &[2], b"bc"),
-            piece(2, 1, &[1], b"d"),
-        ];
+        let pieces = [piece(0, 1, &[1], b"a"), piece(1, 1, &[2], b"bc"), piece(2, 1, &[1], b"d")];
         assert_eq!(join(pieces.into_iter().collect(), 3).unwrap_err(), [1]);
     }
 

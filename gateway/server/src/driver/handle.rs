@@ -24,10 +24,7 @@ pub struct DriverLimits {
 
 impl Default for DriverLimits {
     fn default() -> Self {
-        Self {
-            channel_requests: 65_536,
-            channel_bytes: 256 * 1024 * 1024,
-        }
+        Self { channel_requests: 65_536, channel_bytes: 256 * 1024 * 1024 }
     }
 }
 
@@ -55,16 +52,8 @@ impl DriverHandle {
         limits: DriverLimits,
         latest: Arc<ArcSwap<ModelSet>>,
     ) -> Self {
-        let shared = Shared {
-            next_id: AtomicU64::new(1),
-            load: Arc::default(),
-            limits,
-            latest,
-        };
-        Self {
-            commands,
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { next_id: AtomicU64::new(1), load: Arc::default(), limits, latest };
+        Self { commands, shared: Arc::new(shared) }
     }
 
     /// Puts another set of models and plans into force.
@@ -115,28 +104,14 @@ impl Inference for DriverHandle {
         let id = RequestId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
         let bytes = submission.inputs.iter().map(|input| input.data.len()).sum();
         let limits = self.shared.limits;
-        let full = InferError::Rejected(Rejection::QueueFull {
-            retry_after: CHANNEL_RETRY_AFTER,
-        });
-        let ticket = self
-            .shared
-            .load
-            .admit(bytes, limits.channel_requests, limits.channel_bytes)
-            .ok_or(full)?;
+        let full = InferError::Rejected(Rejection::QueueFull { retry_after: CHANNEL_RETRY_AFTER });
+        let ticket =
+            self.shared.load.admit(bytes, limits.channel_requests, limits.channel_bytes).ok_or(full)?;
         let (reply, answer) = oneshot::channel();
         self.commands
-            .send(Command::Submit {
-                id,
-                submission,
-                arrived,
-                reply,
-                ticket,
-            })
+            .send(Command::Submit { id, submission, arrived, reply, ticket })
             .map_err(|_| InferError::Stopped)?;
-        let mut guard = CancelOnDrop {
-            handle: self,
-            id: Some(id),
-        };
+        let mut guard = CancelOnDrop { handle: self, id: Some(id) };
         let result = answer.await;
         guard.id = None;
         result.unwrap_or(Err(InferError::Stopped))

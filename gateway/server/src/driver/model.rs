@@ -68,12 +68,7 @@ impl ResponseEstimate {
                     .try_fold(size, |bytes, &dim| bytes.checked_mul(usize::try_from(dim).ok()?))
             })
             .sum();
-        let rank = manifest
-            .outputs
-            .iter()
-            .map(|output| output.shape.len())
-            .max()
-            .unwrap_or(0);
+        let rank = manifest.outputs.iter().map(|output| output.shape.len()).max().unwrap_or(0);
         let bytes = fixed.map_or(UNKNOWN_RESPONSE_ITEM_BYTES, |raw| {
             u32::try_from(encoded_item_len(raw, manifest.outputs.len(), rank)).unwrap_or(u32::MAX)
         });
@@ -102,11 +97,7 @@ impl ModelRuntime {
     /// Encoded bytes of each item of a request.
     #[must_use]
     pub fn item_bytes(&self, inputs: &[InputTensor], items: u32) -> gateway_policy::ItemBytes {
-        let rank = inputs
-            .iter()
-            .map(|input| input.item_shape.len())
-            .max()
-            .unwrap_or(0);
+        let rank = inputs.iter().map(|input| input.item_shape.len()).max().unwrap_or(0);
         let encoded =
             |raw: usize| u32::try_from(encoded_item_len(raw, inputs.len(), rank)).unwrap_or(u32::MAX);
         if items == 1 || inputs.iter().all(|input| input.item_ends.is_none()) {
@@ -114,14 +105,8 @@ impl ModelRuntime {
                 inputs.iter().map(|input| input.data.len()).sum::<usize>() / items.max(1) as usize;
             return gateway_policy::ItemBytes::Uniform(encoded(raw));
         }
-        let each = (0..items).map(|item| {
-            encoded(
-                inputs
-                    .iter()
-                    .map(|input| input.item_range(item, items).len())
-                    .sum(),
-            )
-        });
+        let each = (0..items)
+            .map(|item| encoded(inputs.iter().map(|input| input.item_range(item, items).len()).sum()));
         gateway_policy::ItemBytes::Each(each.collect())
     }
 

@@ -62,26 +62,14 @@ pub(super) fn scatter(
         .map(|tensor| Output::new(tensor, answer.ids.len()))
         .collect::<Result<_, _>>()?;
     let indices = Indices::new(&answer.ids);
-    let mut scattered = Scattered {
-        parts: Vec::with_capacity(parts.len()),
-        failed: Vec::new(),
-    };
+    let mut scattered = Scattered { parts: Vec::with_capacity(parts.len()), failed: Vec::new() };
     for sent in parts {
-        let pieces = if sent.inputs.is_some() {
-            pieces(sent, &indices, &outputs)
-        } else {
-            SmallVec::new()
-        };
-        scattered.parts.push(PartResult {
-            request: sent.part.request,
-            pieces,
-            messages: Vec::new(),
-        });
+        let pieces = if sent.inputs.is_some() { pieces(sent, &indices, &outputs) } else { SmallVec::new() };
+        scattered.parts.push(PartResult { request: sent.part.request, pieces, messages: Vec::new() });
         if sent.inputs.is_none() {
-            scattered.failed.extend(
-                sent.positions()
-                    .map(|position| (position, ItemFailure::DeadlineExceeded)),
-            );
+            scattered
+                .failed
+                .extend(sent.positions().map(|position| (position, ItemFailure::DeadlineExceeded)));
         }
     }
     for error in &answer.errors {
@@ -112,18 +100,11 @@ fn failure(code: ItemErrorCode) -> ItemFailure {
 
 fn check_outputs(outputs: &[Tensor], specs: &[TensorSpec]) -> Result<(), String> {
     if outputs.len() != specs.len() {
-        return Err(format!(
-            "{} outputs came, the manifest names {}",
-            outputs.len(),
-            specs.len()
-        ));
+        return Err(format!("{} outputs came, the manifest names {}", outputs.len(), specs.len()));
     }
     for (tensor, spec) in outputs.iter().zip(specs) {
         if tensor.name != spec.name {
-            return Err(format!(
-                "output `{}` came where the manifest names `{}`",
-                tensor.name, spec.name
-            ));
+            return Err(format!("output `{}` came where the manifest names `{}`", tensor.name, spec.name));
         }
         if tensor.datatype != spec.datatype {
             return Err(format!(
@@ -143,10 +124,7 @@ fn check_outputs(outputs: &[Tensor], specs: &[TensorSpec]) -> Result<(), String>
             ItemShapes::Each(shapes) => shapes.iter().all(|shape| fits(shape)),
         };
         if !all_fit {
-            return Err(format!(
-                "output `{}` has a shape that the manifest does not allow",
-                spec.name
-            ));
+            return Err(format!("output `{}` has a shape that the manifest does not allow", spec.name));
         }
     }
     Ok(())
@@ -174,9 +152,7 @@ impl Indices {
         match self {
             Self::Identity(items) => (position < *items).then_some(position),
             Self::Sorted(sorted) => {
-                let at = sorted
-                    .binary_search_by_key(&u64::from(position), |&(id, _)| id)
-                    .ok()?;
+                let at = sorted.binary_search_by_key(&u64::from(position), |&(id, _)| id).ok()?;
                 Some(sorted[at].1)
             }
         }
@@ -238,9 +214,7 @@ fn pieces(sent: &SentPart, indices: &Indices, outputs: &[Output<'_>]) -> SmallVe
             Some((first_item, first_index, items))
                 if *first_item + *items == item
                     && *first_index + *items == index
-                    && outputs
-                        .iter()
-                        .all(|output| output.shape(*first_index) == output.shape(index)) =>
+                    && outputs.iter().all(|output| output.shape(*first_index) == output.shape(index)) =>
             {
                 *items += 1;
             }

@@ -113,21 +113,13 @@ impl<S: Invoke> Driver<S> {
         }
         while let Some(event) = self.engine.poll_event() {
             let models = &self.models;
-            record_event(&self.catalogue, &event, |id| {
-                models.models.get(&id).map(|model| &model.metrics)
-            });
+            record_event(&self.catalogue, &event, |id| models.models.get(&id).map(|model| &model.metrics));
         }
     }
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Submit {
-                id,
-                submission,
-                arrived,
-                reply,
-                ticket,
-            } => {
+            Command::Submit { id, submission, arrived, reply, ticket } => {
                 drop(ticket);
                 self.handle_submission(id, submission, self.clock.at(arrived), reply);
             }
@@ -159,10 +151,7 @@ impl<S: Invoke> Driver<S> {
             let _ = reply.send(Err(InferError::Rejected(rejected)));
             return;
         };
-        let deadline = submission
-            .timeout
-            .or(model.default_timeout)
-            .map(|timeout| arrived + timeout);
+        let deadline = submission.timeout.or(model.default_timeout).map(|timeout| arrived + timeout);
         let meta = RequestMeta {
             id,
             model: submission.model,
@@ -178,17 +167,8 @@ impl<S: Invoke> Driver<S> {
             let _ = reply.send(Err(InferError::Rejected(rejection)));
             return;
         }
-        let Submission {
-            items,
-            inputs: tensors,
-            traceparent,
-            ..
-        } = submission;
-        let inputs = Arc::new(Inputs {
-            tensors,
-            items,
-            traceparent,
-        });
+        let Submission { items, inputs: tensors, traceparent, .. } = submission;
+        let inputs = Arc::new(Inputs { tensors, items, traceparent });
         let flight = Flight {
             model,
             inputs,
@@ -204,25 +184,12 @@ impl<S: Invoke> Driver<S> {
     fn handle_models(&mut self, models: Arc<ModelSet>) {
         let now = self.clock.now();
         for (id, model) in &models.models {
-            if self
-                .models
-                .models
-                .get(id)
-                .is_none_or(|before| before.plan != model.plan)
-            {
-                model
-                    .metrics
-                    .in_flight_window
-                    .set(i64::from(model.plan.max_in_flight));
+            if self.models.models.get(id).is_none_or(|before| before.plan != model.plan) {
+                model.metrics.in_flight_window.set(i64::from(model.plan.max_in_flight));
                 self.engine.handle_plan(now, model.plan.clone());
             }
         }
-        for (_, gone) in self
-            .models
-            .models
-            .iter()
-            .filter(|(id, _)| !models.models.contains_key(id))
-        {
+        for (_, gone) in self.models.models.iter().filter(|(id, _)| !models.models.contains_key(id)) {
             gone.metrics.queue_items.set(0);
             gone.metrics.queue_bytes.set(0);
             gone.metrics.queue_oldest_age.set(0.0);
@@ -244,11 +211,7 @@ impl<S: Invoke> Driver<S> {
                 model.get_or_insert_with(|| flight.model.clone()); // as validated: a reload may have removed or changed it
                 flight.inputs.clone()
             });
-            parts.push(SentPart {
-                part,
-                position,
-                inputs,
-            });
+            parts.push(SentPart { part, position, inputs });
             position += part.items;
         }
         let Some(model) = model else {
@@ -258,14 +221,7 @@ impl<S: Invoke> Driver<S> {
         model.metrics.invocations_in_flight.inc();
         let running = (dispatch.batch, dispatch.model);
         let prices = self.models.prices.clone();
-        let job = BatchJob {
-            dispatch,
-            model,
-            parts,
-            dispatched: now,
-            clock: self.clock,
-            prices,
-        };
+        let job = BatchJob { dispatch, model, parts, dispatched: now, clock: self.clock, prices };
         let task = self.running.spawn(job.run(self.invoker.clone()));
         self.tasks.insert(task.id(), running);
     }
@@ -285,8 +241,7 @@ impl<S: Invoke> Driver<S> {
                 if let Some(model) = self.models.models.get(&model) {
                     model.metrics.invocations_in_flight.dec();
                 }
-                self.engine
-                    .handle_outcome(self.clock.now(), batch, BatchOutcome::FunctionError);
+                self.engine.handle_outcome(self.clock.now(), batch, BatchOutcome::FunctionError);
             }
         }
     }
@@ -308,16 +263,12 @@ impl<S: Invoke> Driver<S> {
             receipt.cold |= done.cold;
             receipt.cost_usd += done.cost_usd * f64::from(part.items) / f64::from(done.dispatch.items.max(1));
             if let Some(result) = result {
-                debug_assert_eq!(
-                    result.request, part.request,
-                    "results stand in the order of the parts"
-                );
+                debug_assert_eq!(result.request, part.request, "results stand in the order of the parts");
                 flight.pieces.extend(result.pieces);
                 flight.messages.extend(result.messages);
             }
         }
-        self.engine
-            .handle_outcome(self.clock.now(), done.dispatch.batch, done.outcome);
+        self.engine.handle_outcome(self.clock.now(), done.dispatch.batch, done.outcome);
     }
 
     fn complain(&mut self, done: &BatchDone, kind: &'static str, text: &str) {
@@ -335,19 +286,12 @@ impl<S: Invoke> Driver<S> {
         let Some(flight) = self.flights.remove(&request) else {
             return;
         };
-        flight
-            .model
-            .metrics
-            .queue_wait
-            .observe(flight.receipt.queue_wait.as_secs_f64());
+        flight.model.metrics.queue_wait.observe(flight.receipt.queue_wait.as_secs_f64());
         match outcome {
             RequestOutcome::Answered { failed } => {
                 let metrics = Arc::clone(&flight.model);
                 let (reply, completed) = flight.complete(failed);
-                completed
-                    .failed
-                    .iter()
-                    .for_each(|item| metrics.metrics.item_failed(item.failure));
+                completed.failed.iter().for_each(|item| metrics.metrics.item_failed(item.failure));
                 let _ = reply.send(Ok(completed));
             }
             RequestOutcome::DeadlineExceeded => {
@@ -361,22 +305,14 @@ impl<S: Invoke> Driver<S> {
         for (&id, model) in &self.models.models {
             self.refresh_model(now, id, model);
         }
-        self.catalogue
-            .requests_in_flight
-            .set(i64::try_from(self.flights.len()).unwrap_or(i64::MAX));
+        self.catalogue.requests_in_flight.set(i64::try_from(self.flights.len()).unwrap_or(i64::MAX));
     }
 
     fn refresh_model(&self, now: Timestamp, id: ModelId, model: &ModelRuntime) {
         let (items, bytes, oldest) = self.engine.queue_depth(id);
         model.metrics.queue_items.set(i64::from(items));
-        model
-            .metrics
-            .queue_bytes
-            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        model
-            .metrics
-            .queue_oldest_age
-            .set(oldest.map_or(0.0, |oldest| (now - oldest).as_secs_f64()));
+        model.metrics.queue_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        model.metrics.queue_oldest_age.set(oldest.map_or(0.0, |oldest| (now - oldest).as_secs_f64()));
     }
 }
 

@@ -94,54 +94,32 @@ struct Script {
 }
 
 fn metering() -> Metering {
-    Metering {
-        billed: ms(100),
-        memory: Some(Mebibytes(1024)),
-        ..Metering::default()
-    }
+    Metering { billed: ms(100), memory: Some(Mebibytes(1024)), ..Metering::default() }
 }
 
 fn echo(request: &Request, fail: &[u64]) -> InvocationReply {
     let ranges = request.inputs[0].item_ranges(request.ids.len()).unwrap();
-    let kept: Vec<usize> = (0..request.ids.len())
-        .filter(|&index| !fail.contains(&request.ids[index]))
-        .collect();
+    let kept: Vec<usize> =
+        (0..request.ids.len()).filter(|&index| !fail.contains(&request.ids[index])).collect();
     let ids: Vec<u64> = kept.iter().map(|&index| request.ids[index]).collect();
-    let shapes: Vec<&[u32]> = kept
-        .iter()
-        .map(|&index| request.inputs[0].item_shapes.get(index).unwrap())
-        .collect();
+    let shapes: Vec<&[u32]> =
+        kept.iter().map(|&index| request.inputs[0].item_shapes.get(index).unwrap()).collect();
     let errors: Vec<ItemError> = fail
         .iter()
-        .map(|&id| ItemError {
-            id,
-            code: ItemErrorCode::ModelFailed,
-            message: format!("item {id} is bad"),
-        })
+        .map(|&id| ItemError { id, code: ItemErrorCode::ModelFailed, message: format!("item {id} is bad") })
         .collect();
     let outputs = [TensorChunks {
         name: "y",
         datatype: Datatype::Fp32,
         item_shapes: workers_protocol::ItemShapes::from_shapes(&shapes),
-        chunks: kept
-            .iter()
-            .map(|&index| &request.inputs[0].data[ranges[index].clone()])
-            .collect(),
+        chunks: kept.iter().map(|&index| &request.inputs[0].data[ranges[index].clone()]).collect(),
     }];
     let payload = Answer::encode(request.header.batch, &ids, &outputs, &errors, &Report::default());
-    InvocationReply {
-        payload: payload.into(),
-        executed_version: None,
-        metering: metering(),
-    }
+    InvocationReply { payload: payload.into(), executed_version: None, metering: metering() }
 }
 
 fn function_error() -> InvokeError {
-    InvokeError::Function {
-        error_type: "Crash".to_owned(),
-        message: String::new(),
-        metering: metering(),
-    }
+    InvokeError::Function { error_type: "Crash".to_owned(), message: String::new(), metering: metering() }
 }
 
 impl tower::Service<Invocation> for Script {
@@ -156,12 +134,7 @@ impl tower::Service<Invocation> for Script {
     fn call(&mut self, invocation: Invocation) -> Self::Future {
         let request = Request::decode(&invocation.payload).unwrap();
         self.seen.lock().unwrap().push(request.clone());
-        let step = self
-            .steps
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or(Step::Echo(Duration::ZERO));
+        let step = self.steps.lock().unwrap().pop_front().unwrap_or(Step::Echo(Duration::ZERO));
         Box::pin(async move {
             match step {
                 Step::Echo(after) => {
@@ -182,15 +155,8 @@ impl tower::Service<Invocation> for Script {
                 }
                 Step::Panic => panic!("scripted"),
                 Step::Poison(value) => {
-                    let holds = request.inputs[0]
-                        .data
-                        .chunks(4)
-                        .any(|bytes| bytes == value.to_le_bytes());
-                    if holds {
-                        Err(function_error())
-                    } else {
-                        Ok(echo(&request, &[]))
-                    }
+                    let holds = request.inputs[0].data.chunks(4).any(|bytes| bytes == value.to_le_bytes());
+                    if holds { Err(function_error()) } else { Ok(echo(&request, &[])) }
                 }
             }
         })
@@ -205,10 +171,7 @@ struct World {
 }
 
 fn world(plan: ServingPlan, steps: impl IntoIterator<Item = Step>) -> World {
-    let script = Script {
-        steps: Arc::new(Mutex::new(steps.into_iter().collect())),
-        seen: Arc::default(),
-    };
+    let script = Script { steps: Arc::new(Mutex::new(steps.into_iter().collect())), seen: Arc::default() };
     let catalogue = Arc::new(Catalogue::new().unwrap());
     let manifest = ModelManifest::parse(MANIFEST).unwrap();
     let model = ModelRuntime {
@@ -223,22 +186,10 @@ fn world(plan: ServingPlan, steps: impl IntoIterator<Item = Step>) -> World {
         response_item_bytes: Arc::new(ResponseEstimate::new(&manifest)),
         manifest,
     };
-    let set = ModelSet {
-        models: [(ModelId(0), Arc::new(model))].into(),
-        prices: Arc::default(),
-    };
-    let (handle, liveness, _) = spawn(
-        Arc::new(set),
-        script.clone(),
-        catalogue.clone(),
-        DriverLimits::default(),
-    );
-    World {
-        handle,
-        liveness,
-        script,
-        catalogue,
-    }
+    let set = ModelSet { models: [(ModelId(0), Arc::new(model))].into(), prices: Arc::default() };
+    let (handle, liveness, _) =
+        spawn(Arc::new(set), script.clone(), catalogue.clone(), DriverLimits::default());
+    World { handle, liveness, script, catalogue }
 }
 
 impl World {
@@ -281,9 +232,7 @@ fn submission(values: &[f32]) -> Submission {
 
 fn values(completed: &crate::inference::Completed) -> Vec<f32> {
     let data = &completed.outputs[0].data;
-    data.chunks(4)
-        .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
-        .collect()
+    data.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,10 +253,7 @@ async fn requests_share_a_batch_and_each_gets_its_own_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_request_larger_than_a_batch_is_split_and_joined_in_order() {
     // The first batch answers last.
-    let world = world(
-        plan(2, ms(5)),
-        [Step::Echo(ms(90)), Step::Echo(ms(10)), Step::Echo(ms(50))],
-    );
+    let world = world(plan(2, ms(5)), [Step::Echo(ms(90)), Step::Echo(ms(10)), Step::Echo(ms(50))]);
     let sent = [1.0, 2.0, 3.0, 4.0, 5.0];
     let completed = world.send(&sent).await.unwrap().unwrap();
     assert_eq!(values(&completed), sent);
@@ -316,39 +262,20 @@ async fn a_request_larger_than_a_batch_is_split_and_joined_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn the_cost_of_a_batch_is_shared_by_items_and_counts_retries() {
-    let throttled = InvokeError::Throttled {
-        reason: ThrottleReason::Concurrency,
-        retry_after: None,
-    };
+    let throttled = InvokeError::Throttled { reason: ThrottleReason::Concurrency, retry_after: None };
     let world = world(
         plan(4, ms(10)),
-        [
-            Step::Error(throttled),
-            Step::Error(InvokeError::Unknown {
-                cause: UnknownCause::ServerError,
-            }),
-        ],
+        [Step::Error(throttled), Step::Error(InvokeError::Unknown { cause: UnknownCause::ServerError })],
     );
     let (one, three) = (world.send(&[1.0]), world.send(&[2.0, 3.0, 4.0]));
     let (one, three) = (one.await.unwrap().unwrap(), three.await.unwrap().unwrap());
     let prices = PriceTable::default();
     let batch = prices.duration_usd(Architecture::X86_64, Mebibytes(1024), ms(100)) + prices.request_usd();
-    assert!(
-        (one.receipt.cost_usd - batch / 4.0).abs() < 1e-12,
-        "only the one that ran is billed"
-    );
+    assert!((one.receipt.cost_usd - batch / 4.0).abs() < 1e-12, "only the one that ran is billed");
     assert!((three.receipt.cost_usd - batch * 0.75).abs() < 1e-12);
     assert_eq!(world.invocations(), 3);
-    let counted = world
-        .catalogue
-        .cost_usd
-        .with_label_values(&["echo", "lambda_duration"])
-        .get()
-        + world
-            .catalogue
-            .cost_usd
-            .with_label_values(&["echo", "lambda_requests"])
-            .get();
+    let counted = world.catalogue.cost_usd.with_label_values(&["echo", "lambda_duration"]).get()
+        + world.catalogue.cost_usd.with_label_values(&["echo", "lambda_requests"]).get();
     assert!((counted - batch).abs() < 1e-12);
 }
 
@@ -364,22 +291,13 @@ async fn only_the_poison_item_fails() {
             assert_eq!(values(&completed), [f32::from(value)]);
         }
     }
-    assert!(
-        world.invocations() <= 1 + 12,
-        "at most 2·log2(64) more: {}",
-        world.invocations()
-    );
+    assert!(world.invocations() <= 1 + 12, "at most 2·log2(64) more: {}", world.invocations());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_item_error_fails_that_item_and_says_why() {
     let world = world(plan(4, ms(10)), [Step::Fail(&[1])]);
-    let requests = [
-        world.send(&[1.0]),
-        world.send(&[2.0]),
-        world.send(&[3.0]),
-        world.send(&[4.0]),
-    ];
+    let requests = [world.send(&[1.0]), world.send(&[2.0]), world.send(&[3.0]), world.send(&[4.0])];
     let mut failed = 0;
     for (index, request) in requests.into_iter().enumerate() {
         let completed = request.await.unwrap().unwrap();
@@ -413,15 +331,8 @@ async fn outputs_of_different_shape_in_one_request_fail_by_item() {
     ragged.items = 2;
     ragged.inputs[0].item_shape = [2].into_iter().collect();
     let alone = world.send(&[9.0]);
-    assert_eq!(
-        values(&world.send_submission(ragged).await.unwrap().unwrap()),
-        [1.0, 2.0, 3.0, 4.0]
-    );
-    assert_eq!(
-        values(&alone.await.unwrap().unwrap()),
-        [9.0],
-        "items of different shape may share a batch"
-    );
+    assert_eq!(values(&world.send_submission(ragged).await.unwrap().unwrap()), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(values(&alone.await.unwrap().unwrap()), [9.0], "items of different shape may share a batch");
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,19 +343,8 @@ async fn a_dropped_request_leaves_the_queue() {
     tokio::time::sleep(ms(20)).await;
     leaving.abort();
     assert_eq!(values(&staying.await.unwrap().unwrap()), [2.0]);
-    assert_eq!(
-        world.script.seen.lock().unwrap()[0].ids.len(),
-        1,
-        "the one that left was not sent"
-    );
-    assert_eq!(
-        world
-            .catalogue
-            .cancelled_in_queue
-            .with_label_values(&["echo"])
-            .get(),
-        1
-    );
+    assert_eq!(world.script.seen.lock().unwrap()[0].ids.len(), 1, "the one that left was not sent");
+    assert_eq!(world.catalogue.cancelled_in_queue.with_label_values(&["echo"]).get(), 1);
     world.handle.refresh_gauges().await;
     assert_eq!(world.catalogue.queue_items.with_label_values(&["echo"]).get(), 0);
     assert_eq!(world.catalogue.requests_in_flight.get(), 0);
@@ -461,13 +361,8 @@ async fn a_request_that_leaves_in_flight_harms_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_a_caller_left_sends_the_others_only() {
-    let lost = InvokeError::Unknown {
-        cause: UnknownCause::ConnectionLost,
-    };
-    let throttled = InvokeError::Throttled {
-        reason: ThrottleReason::Other,
-        retry_after: Some(ms(100)),
-    };
+    let lost = InvokeError::Unknown { cause: UnknownCause::ConnectionLost };
+    let throttled = InvokeError::Throttled { reason: ThrottleReason::Other, retry_after: Some(ms(100)) };
     for error in [lost, throttled] {
         let world = world(plan(2, ms(100)), [Step::Error(error)]);
         let (leaving, staying) = (world.send(&[1.0]), world.send(&[2.0]));
@@ -484,15 +379,8 @@ async fn a_hard_deadline_is_kept_while_the_invocation_runs_on() {
     let mut submission = submission(&[1.0]);
     submission.timeout = Some(ms(300));
     let start = tokio::time::Instant::now();
-    assert_eq!(
-        world.send_submission(submission).await.unwrap().unwrap_err(),
-        InferError::DeadlineExceeded
-    );
-    assert!(
-        start.elapsed() >= ms(300) && start.elapsed() < ms(400),
-        "{:?}",
-        start.elapsed()
-    );
+    assert_eq!(world.send_submission(submission).await.unwrap().unwrap_err(), InferError::DeadlineExceeded);
+    assert!(start.elapsed() >= ms(300) && start.elapsed() < ms(400), "{:?}", start.elapsed());
     let budget = world.script.seen.lock().unwrap()[0].header.budget_ms;
     assert!(
         budget.is_some_and(|budget| budget <= 300),
@@ -502,10 +390,7 @@ async fn a_hard_deadline_is_kept_while_the_invocation_runs_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_a_retry_cannot_mend_ends_the_request() {
-    let refused = InvokeError::Refused {
-        cause: RefusedCause::NotFound,
-        message: "no such alias".to_owned(),
-    };
+    let refused = InvokeError::Refused { cause: RefusedCause::NotFound, message: "no such alias".to_owned() };
     let world = world(plan(1, ms(0)), [Step::Error(refused)]);
     let completed = world.send(&[1.0]).await.unwrap().unwrap();
     assert_eq!(completed.failed[0].failure, ItemFailure::Refused);
@@ -514,11 +399,7 @@ async fn a_refusal_that_a_retry_cannot_mend_ends_the_request() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_is_tried_once_more_at_most() {
-    let lost = || {
-        Step::Error(InvokeError::Unknown {
-            cause: UnknownCause::ConnectionLost,
-        })
-    };
+    let lost = || Step::Error(InvokeError::Unknown { cause: UnknownCause::ConnectionLost });
     let world = world(plan(1, ms(0)), [lost(), lost(), lost()]);
     let completed = world.send(&[1.0]).await.unwrap().unwrap();
     assert_eq!(completed.failed[0].failure, ItemFailure::UnknownOutcome);
@@ -532,14 +413,7 @@ async fn a_panic_of_a_batch_task_is_a_function_error_of_that_batch() {
     assert_eq!(values(&first.await.unwrap().unwrap()), [1.0]);
     assert_eq!(values(&second.await.unwrap().unwrap()), [2.0]);
     assert_eq!(world.catalogue.batch_panics.get(), 1);
-    assert_eq!(
-        world
-            .catalogue
-            .invocations_in_flight
-            .with_label_values(&["echo"])
-            .get(),
-        0
-    );
+    assert_eq!(world.catalogue.invocations_in_flight.with_label_values(&["echo"]).get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -562,10 +436,7 @@ async fn liveness_fails_when_restarts_do_not_help() {
         tokio::time::sleep(ms(10)).await;
     }
     assert!(!world.liveness.is_alive());
-    assert_eq!(
-        world.send(&[1.0]).await.unwrap().unwrap_err(),
-        InferError::Stopped
-    );
+    assert_eq!(world.send(&[1.0]).await.unwrap().unwrap_err(), InferError::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
@@ -575,8 +446,5 @@ async fn a_drain_flushes_what_waits_and_refuses_what_comes() {
     tokio::time::sleep(ms(1)).await;
     world.handle.drain().await;
     assert_eq!(values(&waiting.await.unwrap().unwrap()), [1.0]);
-    assert_eq!(
-        world.send(&[2.0]).await.unwrap().unwrap_err(),
-        InferError::Rejected(Rejection::Draining)
-    );
+    assert_eq!(world.send(&[2.0]).await.unwrap().unwrap_err(), InferError::Rejected(Rejection::Draining));
 }

@@ -29,19 +29,13 @@ impl<I: Inference> PublicApplication<I> {
     /// Serves all `/v2` routes.
     #[must_use]
     pub fn new(state: HttpState<I>) -> Self {
-        Self {
-            router: public_router(state.clone()),
-            state,
-        }
+        Self { router: public_router(state.clone()), state }
     }
 
     /// Adds routes beside `/v2`.
     #[must_use]
     pub fn merge(self, routes: Router) -> Self {
-        Self {
-            router: self.router.merge(routes),
-            ..self
-        }
+        Self { router: self.router.merge(routes), ..self }
     }
 }
 
@@ -50,9 +44,7 @@ impl<I: Inference> Application for PublicApplication<I> {
 
     fn respond(&self, request: Request<Incoming>) -> PublicFuture {
         if request.method() != Method::POST || inference_path(request.uri()).is_none() {
-            return PublicFuture::Routed {
-                answer: self.router.respond(request),
-            };
+            return PublicFuture::Routed { answer: self.router.respond(request) };
         }
         let state = self.state.clone();
         let answer = Box::pin(async move {
@@ -110,10 +102,7 @@ mod tests {
             inference_path(&path.parse().unwrap()).map(|(model, version)| format!("{model} {version:?}"))
         };
         assert_eq!(of("/v2/models/m/infer").as_deref(), Some("m None"));
-        assert_eq!(
-            of("/v2/models/m/versions/1/infer").as_deref(),
-            Some("m Some(\"1\")")
-        );
+        assert_eq!(of("/v2/models/m/versions/1/infer").as_deref(), Some("m Some(\"1\")"));
         for path in [
             "/v2/models//infer",
             "/v2/models/a%62/infer",

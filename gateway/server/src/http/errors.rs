@@ -125,23 +125,14 @@ impl ApiError {
             StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
             _ => None,
         };
-        Self {
-            code,
-            message: message.into(),
-            retry_after,
-            failed_items: Vec::new(),
-            id: None,
-        }
+        Self { code, message: message.into(), retry_after, failed_items: Vec::new(), id: None }
     }
 
     /// A request with items that got no value. The worst status (the highest) speaks for all.
     pub(crate) fn from_failed_items(items: u32, failed: &[FailedItem]) -> Self {
-        let worst = failed.iter().max_by_key(|item| {
-            (
-                code_of_item(item.failure).status().as_u16(),
-                std::cmp::Reverse(item.item),
-            )
-        });
+        let worst = failed
+            .iter()
+            .max_by_key(|item| (code_of_item(item.failure).status().as_u16(), std::cmp::Reverse(item.item)));
         let Some(worst) = worst else {
             return Self::new(Code::Internal, "no item has a value");
         };
@@ -155,10 +146,7 @@ impl ApiError {
             code: code_of_item(item.failure).name(),
             message: text_of_item(item),
         });
-        Self {
-            failed_items: bodies.collect(),
-            ..Self::new(code_of_item(worst.failure), message)
-        }
+        Self { failed_items: bodies.collect(), ..Self::new(code_of_item(worst.failure), message) }
     }
 
     /// The body, as JSON.
@@ -187,16 +175,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body()));
         *response.status_mut() = self.code.status();
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.retry_after {
             // Whole seconds, rounded up: 0 would ask for a retry at once.
             let seconds = wait.as_millis().div_ceil(1000).max(1);
-            response.headers_mut().insert(
-                RETRY_AFTER,
-                HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
-            );
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
         response
     }
@@ -226,11 +211,7 @@ impl From<Rejection> for ApiError {
                 ..Self::new(Code::QueueFull, "the model's queue is full")
             },
             Rejection::ItemTooLarge { item } => {
-                let failed = FailedItem {
-                    item,
-                    failure: ItemFailure::RequestTooLarge,
-                    message: None,
-                };
+                let failed = FailedItem { item, failure: ItemFailure::RequestTooLarge, message: None };
                 let text = format!("item {item}: {}", text_of_item(&failed));
                 Self {
                     failed_items: Self::from_failed_items(1, &[failed]).failed_items,
@@ -292,11 +273,7 @@ mod tests {
     use super::*;
 
     fn failed(item: u32, failure: ItemFailure) -> FailedItem {
-        FailedItem {
-            item,
-            failure,
-            message: Some("said".to_owned()),
-        }
+        FailedItem { item, failure, message: Some("said".to_owned()) }
     }
 
     #[test]
@@ -308,24 +285,16 @@ mod tests {
         ];
         let error = ApiError::from_failed_items(8, &items);
         assert_eq!(error.code, Code::ProcessDied);
-        assert_eq!(
-            error.message,
-            "3 of 8 items failed; item 3: the model process died on this input"
-        );
+        assert_eq!(error.message, "3 of 8 items failed; item 3: the model process died on this input");
         let body: serde_json::Value = serde_json::from_slice(&error.body()).unwrap();
         assert_eq!(body["failed_items"][0]["code"], "invalid_input");
         assert_eq!(body["failed_items"][2]["index"], 5);
-        assert_eq!(
-            body["failed_items"][2]["message"],
-            "the model failed on this input: said"
-        );
+        assert_eq!(body["failed_items"][2]["message"], "the model failed on this input: said");
     }
 
     #[test]
     fn what_may_pass_says_when_to_retry() {
-        let error = ApiError::from(Rejection::QueueFull {
-            retry_after: Duration::from_millis(1200),
-        });
+        let error = ApiError::from(Rejection::QueueFull { retry_after: Duration::from_millis(1200) });
         let response = error.into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[RETRY_AFTER], "2");

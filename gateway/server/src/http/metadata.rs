@@ -15,13 +15,8 @@ use crate::inference::Inference;
 use crate::registry::{Registry, ServedModel};
 
 /// Extensions of the protocol that are served, and no others. `model_repository` is the index alone; loading is the configuration's.
-const EXTENSIONS: [&str; 5] = [
-    "binary_tensor_data",
-    "statistics",
-    "model_configuration",
-    "model_repository",
-    "parameters",
-];
+const EXTENSIONS: [&str; 5] =
+    ["binary_tensor_data", "statistics", "model_configuration", "model_repository", "parameters"];
 
 /// The part of a path that names a model.
 #[derive(Deserialize)]
@@ -38,19 +33,14 @@ pub(super) fn find_model(
     version: Option<&str>,
 ) -> Result<Arc<ServedModel>, ApiError> {
     let clip = |text: &str| text.chars().take(64).collect::<String>();
-    let model = registry.get(name).ok_or_else(|| {
-        ApiError::new(
-            Code::UnknownModel,
-            format!("model `{}` is not served", clip(name)),
-        )
-    })?;
+    let model = registry
+        .get(name)
+        .ok_or_else(|| ApiError::new(Code::UnknownModel, format!("model `{}` is not served", clip(name))))?;
     match version {
         Some(version) if version != model.manifest.version => {
             let served = &model.manifest.version;
-            let text = format!(
-                "model `{name}` has no version `{}`; version `{served}` is served",
-                clip(version)
-            );
+            let text =
+                format!("model `{name}` has no version `{}`; version `{served}` is served", clip(version));
             Err(ApiError::new(Code::UnknownVersion, text))
         }
         _ => Ok(Arc::clone(model)),
@@ -74,11 +64,7 @@ fn tensors(specs: &[TensorSpec]) -> Vec<TensorMetadata<'_>> {
     let shape = |spec: &TensorSpec| std::iter::once(-1).chain(spec.shape.iter().copied()).collect();
     specs
         .iter()
-        .map(|spec| TensorMetadata {
-            name: &spec.name,
-            datatype: spec.datatype.name(),
-            shape: shape(spec),
-        })
+        .map(|spec| TensorMetadata { name: &spec.name, datatype: spec.datatype.name(), shape: shape(spec) })
         .collect()
 }
 
@@ -104,10 +90,7 @@ pub(super) async fn model_ready<I: Inference>(
 ) -> Result<Json<Value>, ApiError> {
     let model = find_model(&state.registry.load(), &path.model, path.version.as_deref())?;
     if !state.readiness.is_ready() {
-        return Err(ApiError::new(
-            Code::NotReady,
-            format!("model `{}` is not ready", model.name),
-        ));
+        return Err(ApiError::new(Code::NotReady, format!("model `{}` is not ready", model.name)));
     }
     Ok(Json(json!({ "name": model.name, "ready": true })))
 }
@@ -138,11 +121,7 @@ pub(super) async fn model_config<I: Inference>(
 /// Tensors as a model configuration names them: without the items.
 fn config_tensors(specs: &[TensorSpec]) -> Vec<Value> {
     let data_type = |datatype: Datatype| {
-        let name = if datatype == Datatype::Bytes {
-            "STRING"
-        } else {
-            datatype.name()
-        };
+        let name = if datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
         format!("TYPE_{name}")
     };
     specs

@@ -41,9 +41,5 @@ pub(super) async fn index<I: Inference>(
     };
     let registry = state.registry.load();
     let models = registry.iter().filter(|_| is_ready || !options.ready);
-    Ok(Json(
-        models
-            .map(|model| entry(&model.name, &model.manifest.version))
-            .collect(),
-    ))
+    Ok(Json(models.map(|model| entry(&model.name, &model.manifest.version)).collect()))
 }

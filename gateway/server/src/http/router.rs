@@ -27,10 +27,7 @@ pub fn public_router<I: Inference>(state: HttpState<I>) -> Router {
             .route(&format!("{model}/stats"), get(statistics::model::<I>))
             .route(&format!("{model}/infer"), post(infer_route::<I>));
     }
-    router
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(state)
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(state)
 }
 
 /// `POST /v2/models/{model}[/versions/{version}]/infer`

@@ -29,9 +29,7 @@ impl Readiness {
 
     /// Takes traffic from now on. Has no effect once draining: a drain ends in an exit.
     pub fn set_ready(&self) {
-        let _ = self
-            .0
-            .compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.0.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Wants no new traffic: `/v2/health/ready` says 503. Requests that come nevertheless are the engine's to refuse.

@@ -24,12 +24,7 @@ pub(super) async fn model<I: Inference>(
 
 /// `GET /v2/models/stats`
 pub(super) async fn all<I: Inference>(State(state): State<HttpState<I>>) -> Json<Value> {
-    let models: Vec<Value> = state
-        .registry
-        .load()
-        .iter()
-        .map(|model| of_model(model))
-        .collect();
+    let models: Vec<Value> = state.registry.load().iter().map(|model| of_model(model)).collect();
     Json(json!({ "model_stats": models }))
 }
 

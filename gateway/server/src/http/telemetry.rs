@@ -30,11 +30,7 @@ impl RequestRecord<'_> {
     #[must_use]
     pub fn overhead(&self) -> Option<Duration> {
         let receipt = self.receipt?;
-        Some(
-            self.duration
-                .saturating_sub(receipt.queue_wait)
-                .saturating_sub(receipt.invoke),
-        )
+        Some(self.duration.saturating_sub(receipt.queue_wait).saturating_sub(receipt.invoke))
     }
 }
 

@@ -26,10 +26,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let _ = tokio::time::timeout(GAUGE_WAIT, shared.driver.refresh_gauges()).await;
     shared.count_host_cost();
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        shared.catalogue.encode(),
-    )
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.catalogue.encode())
         .into_response()
 }
 
@@ -42,26 +39,13 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 fn answer(holds: bool, what: &str) -> Response {
-    let status = if holds {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        format!("{{\"{what}\":{holds}}}"),
-    )
-        .into_response()
+    let status = if holds { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{{\"{what}\":{holds}}}")).into_response()
 }
 
 /// Holds no secrets: the file has no place for any, and an endpoint with credentials in it is refused at load.
 async fn config(State(shared): State<Arc<Shared>>) -> Response {
     let loaded = shared.loaded.load();
-    let text = format!(
-        "# hash = {}\n{}",
-        config_hash(&loaded.config),
-        print_effective(&loaded, true)
-    );
+    let text = format!("# hash = {}\n{}", config_hash(&loaded.config), print_effective(&loaded, true));
     ([(header::CONTENT_TYPE, "application/toml; charset=utf-8")], text).into_response()
 }

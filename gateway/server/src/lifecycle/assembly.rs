@@ -38,20 +38,13 @@ pub struct OutOfIds;
 
 impl Assembly {
     pub(super) fn new(catalogue: Arc<Catalogue>) -> Self {
-        Self {
-            catalogue,
-            kept: BTreeMap::new(),
-            next_id: 0,
-        }
+        Self { catalogue, kept: BTreeMap::new(), next_id: 0 }
     }
 
     /// Builds a snapshot. A model whose manifest or function changed gets a new id, so that what still waits under the old
     /// one is served as it was validated; a changed plan keeps the id and becomes a new revision.
     pub(super) fn build(&mut self, settings: &Settings) -> Result<(Arc<ModelSet>, Registry), OutOfIds> {
-        let mut set = ModelSet {
-            models: BTreeMap::new(),
-            prices: Arc::new(settings.prices.clone()),
-        };
+        let mut set = ModelSet { models: BTreeMap::new(), prices: Arc::new(settings.prices.clone()) };
         let mut served = Vec::with_capacity(settings.models.len());
         for model in &settings.models {
             let runtime = self.runtime(model)?;
@@ -96,11 +89,8 @@ impl Assembly {
                     ..model.plan.clone()
                 };
                 if same != kept.plan {
-                    kept.plan = ServingPlan {
-                        revision: PlanRevision(parent.0 + 1),
-                        parent: Some(parent),
-                        ..same
-                    };
+                    kept.plan =
+                        ServingPlan { revision: PlanRevision(parent.0 + 1), parent: Some(parent), ..same };
                 }
                 kept
             }
@@ -112,12 +102,7 @@ impl Assembly {
                     id,
                     manifest: model.manifest.clone(),
                     function: model.function.as_str().into(),
-                    plan: ServingPlan {
-                        model: id,
-                        revision,
-                        parent: None,
-                        ..model.plan.clone()
-                    },
+                    plan: ServingPlan { model: id, revision, parent: None, ..model.plan.clone() },
                     statistics: before.map(|kept| kept.statistics).unwrap_or_default(),
                     response_item_bytes: Arc::new(ResponseEstimate::new(&model.manifest)),
                 }
@@ -128,23 +113,14 @@ impl Assembly {
 
     fn set_prices(&self, settings: &Settings) {
         let set = |component, architecture, value| {
-            self.catalogue
-                .price_info
-                .with_label_values(&[component, architecture])
-                .set(value);
+            self.catalogue.price_info.with_label_values(&[component, architecture]).set(value);
         };
-        for (architecture, price) in [
-            ("x86_64", &settings.prices.x86_64),
-            ("arm64", &settings.prices.arm64),
-        ] {
+        for (architecture, price) in [("x86_64", &settings.prices.x86_64), ("arm64", &settings.prices.arm64)]
+        {
             let first = price.tiers.first().map_or(0.0, |tier| tier.usd_per_gb_second);
             set("usd_per_gb_second", architecture, first);
         }
-        set(
-            "usd_per_million_requests",
-            "any",
-            settings.prices.usd_per_million_requests,
-        );
+        set("usd_per_million_requests", "any", settings.prices.usd_per_million_requests);
         set("gateway_usd_per_hour", "any", settings.gateway_usd_per_hour);
     }
 }

@@ -83,10 +83,7 @@ impl Gateway {
         let (public_listener, public_address) = bind(settings.listen.public_address).await?;
         let (admin_listener, admin_address) = bind(settings.listen.admin_address).await?;
         let catalogue = Arc::new(Catalogue::new()?);
-        catalogue
-            .build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        catalogue.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let mut assembly = Assembly::new(catalogue.clone());
         let (models, registry) = assembly.build(settings)?;
         let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
@@ -118,10 +115,7 @@ impl Gateway {
             tokio::spawn(async move { serve_http(public_listener, router, &http, stop, telemetry).await });
         let admin_router = admin::router(shared.clone());
         let admin = tokio::spawn(async move {
-            let config = HttpConfig {
-                max_connections: ADMIN_CONNECTIONS,
-                ..HttpConfig::default()
-            };
+            let config = HttpConfig { max_connections: ADMIN_CONNECTIONS, ..HttpConfig::default() };
             serve_http(
                 admin_listener,
                 admin_router,
@@ -133,15 +127,7 @@ impl Gateway {
         });
         shared.readiness.set_ready();
         tracing::info!(%public_address, %admin_address, models = ?shared.model_names(), "gateway is serving");
-        Ok(Self {
-            shared,
-            public_address,
-            admin_address,
-            public_stop,
-            public,
-            admin,
-            supervisor,
-        })
+        Ok(Self { shared, public_address, admin_address, public_stop, public, admin, supervisor })
     }
 
     /// Where the inference protocol is served.
@@ -225,25 +211,15 @@ fn unix_seconds() -> i64 {
 
 impl Shared {
     fn model_names(&self) -> Vec<String> {
-        self.registry
-            .load()
-            .iter()
-            .map(|model| model.name.clone())
-            .collect()
+        self.registry.load().iter().map(|model| model.name.clone()).collect()
     }
 
     /// Sets the metrics that tell which configuration is in force.
     fn note_loaded(&self, loaded: &Loaded, before: Option<&Loaded>) {
         if let Some(before) = before {
-            let _ = self
-                .catalogue
-                .config_info
-                .remove_label_values(&[&*config_hash(&before.config)]);
+            let _ = self.catalogue.config_info.remove_label_values(&[&*config_hash(&before.config)]);
         }
-        self.catalogue
-            .config_info
-            .with_label_values(&[&*config_hash(&loaded.config)])
-            .set(1);
+        self.catalogue.config_info.with_label_values(&[&*config_hash(&loaded.config)]).set(1);
         self.catalogue.config_last_reload_successful.set(1);
         self.catalogue.config_last_reload_success.set(unix_seconds());
     }
@@ -266,10 +242,7 @@ impl Shared {
     }
 
     fn apply(&self, loaded: Loaded) -> Result<ReloadReport, ConfigError> {
-        let mut assembly = self
-            .assembly
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut assembly = self.assembly.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let before = self.loaded.load_full();
         let (models, registry) = assembly.build(&loaded.settings).map_err(|error| {
             ConfigError::Problems(vec![crate::config::Problem {
@@ -295,17 +268,11 @@ impl Shared {
     /// Adds what the host has cost since the last call.
     pub(super) fn count_host_cost(&self) {
         let hourly = self.loaded.load().settings.gateway_usd_per_hour;
-        let mut since = self
-            .host_cost_since
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut since = self.host_cost_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let hours = since.elapsed().as_secs_f64() / 3600.0;
         *since = Instant::now();
         if hourly > 0.0 {
-            self.catalogue
-                .cost_usd
-                .with_label_values(&["_gateway", "gateway_host"])
-                .inc_by(hourly * hours);
+            self.catalogue.cost_usd.with_label_values(&["_gateway", "gateway_host"]).inc_by(hourly * hours);
         }
     }
 

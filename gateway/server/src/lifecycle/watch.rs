@@ -21,14 +21,10 @@ pub(super) struct FileWatch {
 impl FileWatch {
     /// Watches the folders of `files`, because editors and deployments replace files instead of writing into them.
     pub(super) fn start(files: &[PathBuf]) -> Option<Self> {
-        let names: BTreeSet<PathBuf> = files
-            .iter()
-            .filter_map(|file| std::path::absolute(file).ok())
-            .collect();
-        let folders: BTreeSet<PathBuf> = names
-            .iter()
-            .filter_map(|file| file.parent().map(Path::to_owned))
-            .collect();
+        let names: BTreeSet<PathBuf> =
+            files.iter().filter_map(|file| std::path::absolute(file).ok()).collect();
+        let folders: BTreeSet<PathBuf> =
+            names.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
         let (sender, changes) = mpsc::channel(1);
         let notice = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
@@ -44,9 +40,8 @@ impl FileWatch {
             Ok(watcher) => Box::new(watcher),
             Err(error) => {
                 tracing::warn!(%error, "the kernel gives no notice of file changes; looking every two seconds");
-                let config = notify::Config::default()
-                    .with_poll_interval(POLL_EVERY)
-                    .with_compare_contents(true);
+                let config =
+                    notify::Config::default().with_poll_interval(POLL_EVERY).with_compare_contents(true);
                 Box::new(PollWatcher::new(notice, config).ok()?)
             }
         };
@@ -55,10 +50,7 @@ impl FileWatch {
                 tracing::warn!(folder = %folder.display(), %error, "changes of files in this folder go unnoticed; SIGHUP still reloads");
             }
         }
-        Some(Self {
-            changes,
-            _watcher: watcher,
-        })
+        Some(Self { changes, _watcher: watcher })
     }
 
     /// Returns after a change has settled; never, if the watcher is gone.

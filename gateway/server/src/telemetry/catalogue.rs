@@ -14,15 +14,12 @@ const LATENCY_SECONDS: &[f64] = &[
     60.0,
 ];
 /// Overhead buckets, seconds: 25 µs to 100 ms. The aim is below 1 ms.
-const OVERHEAD_SECONDS: &[f64] = &[
-    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1,
-];
+const OVERHEAD_SECONDS: &[f64] =
+    &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1];
 /// INIT buckets, seconds: 10 ms to the 10 s after which Lambda starts INIT again, and beyond.
 const INIT_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 /// Batch sizes, items.
-const ITEMS: &[f64] = &[
-    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0,
-];
+const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
 /// Batch sizes, bytes: 256 B to the 6 MiB payload limit.
 const BYTES: &[f64] = &[
     256.0,
@@ -142,10 +139,7 @@ impl Catalogue {
     pub fn encode(&self) -> String {
         let mut text = Vec::with_capacity(64 * 1024);
         // Encoding into memory fails only on families that break the format, which `new` has ruled out by registering them.
-        if TextEncoder::new()
-            .encode(&self.registry.gather(), &mut text)
-            .is_err()
-        {
+        if TextEncoder::new().encode(&self.registry.gather(), &mut text).is_err() {
             tracing::error!("metrics could not be encoded");
         }
         let mut text = String::from_utf8(text).unwrap_or_default();

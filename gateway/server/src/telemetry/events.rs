@@ -13,36 +13,20 @@ pub fn record_event<'a>(
     model: impl Fn(ModelId) -> Option<&'a ModelMetrics>,
 ) {
     match *event {
-        Event::BatchClosed {
-            model: id,
-            items,
-            bytes,
-            reason,
-            oldest_wait,
-            ..
-        } => {
+        Event::BatchClosed { model: id, items, bytes, reason, oldest_wait, .. } => {
             let Some(metrics) = model(id) else { return };
             metrics.batch_items.observe(f64::from(items));
             metrics.batch_bytes.observe(bytes as f64);
             metrics.batch_oldest_wait.observe(oldest_wait.as_secs_f64());
-            catalogue
-                .batches_dispatched
-                .with_label_values(&[metrics.model(), close_label(reason)])
-                .inc();
+            catalogue.batches_dispatched.with_label_values(&[metrics.model(), close_label(reason)]).inc();
         }
         Event::Retried { model: id, reason } => {
             let Some(metrics) = model(id) else { return };
-            catalogue
-                .retries
-                .with_label_values(&[metrics.model(), retry_label(reason)])
-                .inc();
+            catalogue.retries.with_label_values(&[metrics.model(), retry_label(reason)]).inc();
         }
         Event::RetryDenied { model: id, reason } => {
             let Some(metrics) = model(id) else { return };
-            catalogue
-                .retries_denied
-                .with_label_values(&[metrics.model(), retry_label(reason)])
-                .inc();
+            catalogue.retries_denied.with_label_values(&[metrics.model(), retry_label(reason)]).inc();
         }
         Event::Bisected { model: id, .. } => {
             let Some(metrics) = model(id) else { return };
@@ -56,10 +40,7 @@ pub fn record_event<'a>(
         Event::DeadlineExceeded { model: id, in_queue } => {
             let Some(metrics) = model(id) else { return };
             let place = if in_queue { "queue" } else { "in_flight" };
-            catalogue
-                .deadlines_exceeded
-                .with_label_values(&[metrics.model(), place])
-                .inc();
+            catalogue.deadlines_exceeded.with_label_values(&[metrics.model(), place]).inc();
         }
         Event::WindowChanged { model: id, window } => {
             let Some(metrics) = model(id) else { return };

@@ -48,27 +48,15 @@ impl HttpTelemetry for HttpMetrics {
             400..500 => "4xx",
             500.. => "5xx",
         };
-        self.0
-            .requests
-            .with_label_values(&[model, record.code, class])
-            .inc();
-        self.0
-            .request_duration
-            .with_label_values(&[model])
-            .observe(record.duration.as_secs_f64());
+        self.0.requests.with_label_values(&[model, record.code, class]).inc();
+        self.0.request_duration.with_label_values(&[model]).observe(record.duration.as_secs_f64());
         if let Some(overhead) = record.overhead() {
-            self.0
-                .gateway_overhead
-                .with_label_values(&[model])
-                .observe(overhead.as_secs_f64());
+            self.0.gateway_overhead.with_label_values(&[model]).observe(overhead.as_secs_f64());
         }
     }
 
     fn request_cancelled(&self, model: Option<&str>) {
-        self.0
-            .requests_cancelled
-            .with_label_values(&[model.unwrap_or(NO_MODEL)])
-            .inc();
+        self.0.requests_cancelled.with_label_values(&[model.unwrap_or(NO_MODEL)]).inc();
     }
 
     fn handler_panicked(&self) {

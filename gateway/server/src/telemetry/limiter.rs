@@ -35,11 +35,7 @@ pub enum Repeated {
 impl RepeatedFailures {
     /// Notes a failure of a kind, for a model.
     pub fn note(&mut self, now: Instant, model: u16, kind: &'static str) -> Repeated {
-        let key = if self.seen.len() < MAX_KINDS {
-            (model, kind)
-        } else {
-            (u16::MAX, "other")
-        };
+        let key = if self.seen.len() < MAX_KINDS { (model, kind) } else { (u16::MAX, "other") };
         match self.seen.get_mut(&key) {
             Some(entry) if now.duration_since(entry.told) < PERIOD => {
                 entry.silent += 1;
@@ -47,9 +43,7 @@ impl RepeatedFailures {
             }
             Some(entry) => {
                 entry.told = now;
-                Repeated::Tell {
-                    suppressed: std::mem::take(&mut entry.silent),
-                }
+                Repeated::Tell { suppressed: std::mem::take(&mut entry.silent) }
             }
             None => {
                 self.seen.insert(key, Entry { told: now, silent: 0 });
@@ -67,10 +61,7 @@ mod tests {
     fn a_storm_becomes_one_line_per_period_with_its_count() {
         let mut failures = RepeatedFailures::default();
         let start = Instant::now();
-        assert_eq!(
-            failures.note(start, 0, "throttled"),
-            Repeated::Tell { suppressed: 0 }
-        );
+        assert_eq!(failures.note(start, 0, "throttled"), Repeated::Tell { suppressed: 0 });
         for _ in 0..99 {
             assert_eq!(failures.note(start, 0, "throttled"), Repeated::Suppress);
         }
@@ -79,9 +70,6 @@ mod tests {
             Repeated::Tell { suppressed: 0 },
             "another model is another kind"
         );
-        assert_eq!(
-            failures.note(start + PERIOD, 0, "throttled"),
-            Repeated::Tell { suppressed: 99 }
-        );
+        assert_eq!(failures.note(start + PERIOD, 0, "throttled"), Repeated::Tell { suppressed: 99 });
     }
 }

@@ -119,18 +119,12 @@ impl ModelMetrics {
             Rejection::DeadlineUnreachable => "deadline_unreachable",
             Rejection::Draining => "draining",
         };
-        self.catalogue
-            .admission_rejected
-            .with_label_values(&[&*self.model, reason])
-            .inc();
+        self.catalogue.admission_rejected.with_label_values(&[&*self.model, reason]).inc();
     }
 
     /// Counts an invocation that ended.
     pub fn invoked(&self, qualifier: &str, outcome: &str, duration: Duration) {
-        self.catalogue
-            .invocations
-            .with_label_values(&[&*self.model, qualifier, outcome])
-            .inc();
+        self.catalogue.invocations.with_label_values(&[&*self.model, qualifier, outcome]).inc();
         self.catalogue
             .invoke_duration
             .with_label_values(&[&*self.model, qualifier])
@@ -162,19 +156,13 @@ impl ModelMetrics {
                     .set(i64::try_from(bytes).unwrap_or(i64::MAX));
             }
         };
-        set(
-            &self.catalogue.lambda_max_memory_used,
-            meters.max_memory_used_bytes,
-        );
+        set(&self.catalogue.lambda_max_memory_used, meters.max_memory_used_bytes);
         set(&self.catalogue.lambda_memory_size, meters.memory_size_bytes);
     }
 
     /// Counts items that ended without a value.
     pub fn item_failed(&self, failure: ItemFailure) {
-        self.catalogue
-            .item_errors
-            .with_label_values(&[&*self.model, failure_label(failure)])
-            .inc();
+        self.catalogue.item_errors.with_label_values(&[&*self.model, failure_label(failure)]).inc();
     }
 }
 

@@ -15,46 +15,22 @@ pub(super) fn append(text: &mut String) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':')
-            .split_whitespace()
-            .next()?
-            .parse::<u64>()
-            .ok()
+        line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()
     };
     if let Some(kib) = field("VmRSS") {
-        put(
-            "process_resident_memory_bytes",
-            "gauge",
-            "Resident memory.",
-            (kib * KIB) as f64,
-        );
+        put("process_resident_memory_bytes", "gauge", "Resident memory.", (kib * KIB) as f64);
     }
     if let Some(kib) = field("VmSize") {
-        put(
-            "process_virtual_memory_bytes",
-            "gauge",
-            "Virtual memory.",
-            (kib * KIB) as f64,
-        );
+        put("process_virtual_memory_bytes", "gauge", "Virtual memory.", (kib * KIB) as f64);
     }
     if let Some(threads) = field("Threads") {
         put("process_threads", "gauge", "Threads.", threads as f64);
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-        put(
-            "process_open_fds",
-            "gauge",
-            "Open file descriptors.",
-            entries.count() as f64,
-        );
+        put("process_open_fds", "gauge", "Open file descriptors.", entries.count() as f64);
     }
     if let Some(seconds) = cpu_seconds() {
-        put(
-            "process_cpu_seconds_total",
-            "counter",
-            "User and system CPU time.",
-            seconds,
-        );
+        put("process_cpu_seconds_total", "counter", "User and system CPU time.", seconds);
     }
 }
 

@@ -26,10 +26,7 @@ async fn is_closed(stream: &mut tokio::net::TcpStream) -> bool {
 
 #[tokio::test]
 async fn slow_heads_and_silent_connections_are_closed_and_others_served() {
-    let config = HttpConfig {
-        header_read_timeout: Duration::from_millis(300),
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { header_read_timeout: Duration::from_millis(300), ..HttpConfig::default() };
     let gateway = Gateway::start_with(config).await;
     let mut slow = Vec::new();
     for start in ["", "P", "PRI * HT", "GET /v2 HTTP/1.1\r\nhost: x\r\nx-slow: "] {
@@ -39,11 +36,7 @@ async fn slow_heads_and_silent_connections_are_closed_and_others_served() {
             slow.push(client);
         }
     }
-    assert_eq!(
-        gateway.infer("two", TWO).await.status,
-        200,
-        "others are served meanwhile"
-    );
+    assert_eq!(gateway.infer("two", TWO).await.status, 200, "others are served meanwhile");
     for client in &mut slow {
         assert!(is_closed(&mut client.0).await);
     }
@@ -52,41 +45,24 @@ async fn slow_heads_and_silent_connections_are_closed_and_others_served() {
 
 #[tokio::test]
 async fn a_slow_body_is_408() {
-    let config = HttpConfig {
-        body_read_timeout: Duration::from_millis(200),
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { body_read_timeout: Duration::from_millis(200), ..HttpConfig::default() };
     let gateway = Gateway::start_with(config).await;
-    let reply = gateway
-        .connect()
-        .await
-        .send(&head("/v2/models/two/infer", 500), b"{\"inputs\":")
-        .await;
+    let reply = gateway.connect().await.send(&head("/v2/models/two/infer", 500), b"{\"inputs\":").await;
     reply.assert_error(408, "request_timeout", "body");
     gateway.assert_unharmed().await;
 }
 
 #[tokio::test]
 async fn oversize_heads_are_refused() {
-    let config = HttpConfig {
-        max_header_bytes: 8192,
-        max_header_count: 20,
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { max_header_bytes: 8192, max_header_count: 20, ..HttpConfig::default() };
     let gateway = Gateway::start_with(config).await;
     let many: String = (0..30).map(|index| format!("x-{index}: 1\r\n")).collect();
-    let reply = gateway
-        .connect()
-        .await
-        .send(&format!("GET /v2 HTTP/1.1\r\nhost: x\r\n{many}\r\n"), b"")
-        .await;
+    let reply =
+        gateway.connect().await.send(&format!("GET /v2 HTTP/1.1\r\nhost: x\r\n{many}\r\n"), b"").await;
     assert_eq!(reply.status, 431);
     let long = "a".repeat(20_000);
-    let reply = gateway
-        .connect()
-        .await
-        .send(&format!("GET /v2 HTTP/1.1\r\nhost: x\r\nx: {long}\r\n\r\n"), b"")
-        .await;
+    let reply =
+        gateway.connect().await.send(&format!("GET /v2 HTTP/1.1\r\nhost: x\r\nx: {long}\r\n\r\n"), b"").await;
     assert_eq!(reply.status, 431);
     let reply = gateway.connect().await.send("garbage\r\n\r\n", b"").await;
     assert_eq!(reply.status, 400);
@@ -95,21 +71,11 @@ async fn oversize_heads_are_refused() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_told_so() {
-    let gateway = Gateway::start_with(HttpConfig {
-        max_connections: 3,
-        ..HttpConfig::default()
-    })
-    .await;
+    let gateway = Gateway::start_with(HttpConfig { max_connections: 3, ..HttpConfig::default() }).await;
     let mut kept = Vec::new();
     for _ in 0..3 {
         let mut client = gateway.connect().await;
-        assert_eq!(
-            client
-                .send("GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n", b"")
-                .await
-                .status,
-            200
-        );
+        assert_eq!(client.send("GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n", b"").await.status, 200);
         kept.push(client);
     }
     let reply = gateway.get("/v2").await;
@@ -122,17 +88,10 @@ async fn a_connection_too_many_is_told_so() {
 
 #[tokio::test]
 async fn bodies_in_flight_share_bounded_memory() {
-    let gateway = Gateway::start_with(HttpConfig {
-        max_inflight_body_bytes: 1000,
-        ..HttpConfig::default()
-    })
-    .await;
+    let gateway =
+        Gateway::start_with(HttpConfig { max_inflight_body_bytes: 1000, ..HttpConfig::default() }).await;
     let mut holder = gateway.connect().await;
-    holder
-        .0
-        .write_all(head("/v2/models/two/infer", 900).as_bytes())
-        .await
-        .unwrap();
+    holder.0.write_all(head("/v2/models/two/infer", 900).as_bytes()).await.unwrap();
     assert!(wait_until(|| gateway.state.inflight_body_bytes() == 900).await);
     let reply = gateway.infer("two", TWO).await;
     reply.assert_error(503, "overloaded", "in flight");
@@ -148,11 +107,7 @@ async fn a_client_that_leaves_cancels_its_request() {
     for _ in 0..20 {
         let mut client = gateway.connect().await;
         let body = hang();
-        client
-            .0
-            .write_all((head("/v2/models/orders/infer", body.len()) + &body).as_bytes())
-            .await
-            .unwrap();
+        client.0.write_all((head("/v2/models/orders/infer", body.len()) + &body).as_bytes()).await.unwrap();
         clients.push(client);
     }
     assert!(wait_until(|| gateway.stand_in.waiting.load(Ordering::SeqCst) == 20).await);
@@ -173,11 +128,7 @@ async fn pipelined_requests_are_answered_in_order() {
         let body = TWO.replacen("\"7\"", &format!("\"{id}\""), 1);
         head("/v2/models/two/infer", body.len()) + &body
     };
-    client
-        .0
-        .write_all((0..10).map(request).collect::<String>().as_bytes())
-        .await
-        .unwrap();
+    client.0.write_all((0..10).map(request).collect::<String>().as_bytes()).await.unwrap();
     let mut received = String::new();
     while received.matches("\"model_name\"").count() < 10 {
         let mut chunk = [0; 8192];
@@ -185,9 +136,7 @@ async fn pipelined_requests_are_answered_in_order() {
         assert!(count > 0, "closed after {received}");
         received += std::str::from_utf8(&chunk[..count]).unwrap();
     }
-    let positions: Vec<_> = (0..10)
-        .map(|id| received.find(&format!("\"id\":\"{id}\"")).unwrap())
-        .collect();
+    let positions: Vec<_> = (0..10).map(|id| received.find(&format!("\"id\":\"{id}\"")).unwrap()).collect();
     assert!(positions.is_sorted());
 }
 
@@ -210,39 +159,22 @@ async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
 async fn a_shutdown_answers_what_is_in_flight_and_waits_for_nothing_else() {
     let gateway = Gateway::start().await;
     let mut idle = gateway.connect().await;
-    assert_eq!(
-        idle.send("GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n", b"").await.status,
-        200
-    );
+    assert_eq!(idle.send("GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n", b"").await.status, 200);
     let mut half = gateway.connect().await;
     half.0.write_all(b"GET /v2 HTTP/1.1\r\nhos").await.unwrap();
     let mut silent = gateway.connect().await;
     let body = TWO;
     let mut in_flight = gateway.connect().await;
-    in_flight
-        .0
-        .write_all(head("/v2/models/two/infer", body.len()).as_bytes())
-        .await
-        .unwrap();
+    in_flight.0.write_all(head("/v2/models/two/infer", body.len()).as_bytes()).await.unwrap();
     assert!(wait_until(|| gateway.state.inflight_body_bytes() == body.len()).await);
     let start = Instant::now();
     gateway.shutdown.cancel();
     for client in [&mut idle, &mut half, &mut silent] {
         assert!(is_closed(&mut client.0).await);
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(8),
-        "took {:?}",
-        start.elapsed()
-    );
-    assert!(
-        tokio::net::TcpStream::connect(gateway.address).await.is_err(),
-        "no new connections"
-    );
+    assert!(start.elapsed() < Duration::from_secs(8), "took {:?}", start.elapsed());
+    assert!(tokio::net::TcpStream::connect(gateway.address).await.is_err(), "no new connections");
     in_flight.0.write_all(body.as_bytes()).await.unwrap();
     assert_eq!(in_flight.reply().await.unwrap().status, 200);
-    assert!(
-        wait_until(|| gateway.server.is_finished()).await,
-        "the listener ends"
-    );
+    assert!(wait_until(|| gateway.server.is_finished()).await, "the listener ends");
 }

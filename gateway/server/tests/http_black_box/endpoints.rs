@@ -22,19 +22,10 @@ async fn the_server_names_itself_and_its_extensions() {
 async fn readiness_follows_the_drain_and_liveness_does_not() {
     let gateway = Gateway::start().await;
     let ready = gateway.get("/v2/health/ready").await;
-    assert_eq!(
-        (ready.status, ready.json()),
-        (200, json!({ "live": true, "ready": true }))
-    );
+    assert_eq!((ready.status, ready.json()), (200, json!({ "live": true, "ready": true })));
     gateway.readiness.set_draining();
-    gateway
-        .get("/v2/health/ready")
-        .await
-        .assert_error(503, "draining", "draining");
-    gateway
-        .get("/v2/models/two/ready")
-        .await
-        .assert_error(503, "not_ready", "two");
+    gateway.get("/v2/health/ready").await.assert_error(503, "draining", "draining");
+    gateway.get("/v2/models/two/ready").await.assert_error(503, "not_ready", "two");
     let live = gateway.get("/v2/health/live").await;
     assert_eq!((live.status, live.json()), (200, json!({ "live": true })));
 }
@@ -47,14 +38,8 @@ async fn a_model_describes_its_tensors_with_the_items_first() {
         assert_eq!(body["name"], "two");
         assert_eq!(body["versions"], json!(["1"]));
         assert_eq!(body["platform"], "penstock_identity");
-        assert_eq!(
-            body["inputs"][0],
-            json!({ "name": "in_a", "datatype": "INT32", "shape": [-1, 2, 2] })
-        );
-        assert_eq!(
-            body["outputs"][1],
-            json!({ "name": "out_b", "datatype": "FP64", "shape": [-1] })
-        );
+        assert_eq!(body["inputs"][0], json!({ "name": "in_a", "datatype": "INT32", "shape": [-1, 2, 2] }));
+        assert_eq!(body["outputs"][1], json!({ "name": "out_b", "datatype": "FP64", "shape": [-1] }));
     }
     assert_eq!(
         gateway.get("/v2/models/two/versions/1/ready").await.json(),
@@ -67,10 +52,7 @@ async fn a_models_configuration_is_what_perf_analyzer_reads() {
     let gateway = Gateway::start().await;
     let body = gateway.get("/v2/models/text/config").await.json();
     assert_eq!(body["max_batch_size"], 32);
-    assert_eq!(
-        body["input"],
-        json!([{ "name": "in_text", "data_type": "TYPE_STRING", "dims": [1] }])
-    );
+    assert_eq!(body["input"], json!([{ "name": "in_text", "data_type": "TYPE_STRING", "dims": [1] }]));
     assert_eq!(body["dynamic_batching"]["max_queue_delay_microseconds"], 2000);
     assert_eq!(body["model_transaction_policy"]["decoupled"], false);
 }
@@ -81,20 +63,11 @@ async fn statistics_have_every_counter_and_equal_counts_of_the_stages() {
     for _ in 0..3 {
         assert_eq!(gateway.infer("two", TWO).await.status, 200);
     }
-    gateway
-        .infer("two", "{}")
-        .await
-        .assert_error(400, "invalid_request", "inputs");
+    gateway.infer("two", "{}").await.assert_error(400, "invalid_request", "inputs");
     let body = gateway.get("/v2/models/two/stats").await.json();
     let stats = &body["model_stats"][0];
     assert_eq!((&stats["name"], &stats["version"]), (&json!("two"), &json!("1")));
-    for stage in [
-        "success",
-        "queue",
-        "compute_input",
-        "compute_infer",
-        "compute_output",
-    ] {
+    for stage in ["success", "queue", "compute_input", "compute_infer", "compute_output"] {
         assert_eq!(stats["inference_stats"][stage]["count"], 3, "{stage}");
         assert!(stats["inference_stats"][stage]["ns"].is_u64(), "{stage}");
     }
@@ -104,10 +77,7 @@ async fn statistics_have_every_counter_and_equal_counts_of_the_stages() {
         assert_eq!(stats["inference_stats"][stage], json!({ "count": 0, "ns": 0 }));
     }
     let all = gateway.get("/v2/models/stats").await.json();
-    assert_eq!(
-        all["model_stats"].as_array().unwrap().len(),
-        crate::support::models().len()
-    );
+    assert_eq!(all["model_stats"].as_array().unwrap().len(), crate::support::models().len());
 }
 
 #[tokio::test]
@@ -116,44 +86,29 @@ async fn the_repository_index_lists_all_models() {
     for body in ["", "{}", r#"{"ready":true}"#] {
         let reply = gateway.post("/v2/repository/index", &[], body.as_bytes()).await;
         let models = reply.json();
-        assert_eq!(
-            models.as_array().unwrap().len(),
-            crate::support::models().len(),
-            "{body}"
-        );
-        assert_eq!(
-            models[0],
-            json!({ "name": "all", "version": "1", "state": "READY", "reason": "" })
-        );
+        assert_eq!(models.as_array().unwrap().len(), crate::support::models().len(), "{body}");
+        assert_eq!(models[0], json!({ "name": "all", "version": "1", "state": "READY", "reason": "" }));
     }
     let deep = "[".repeat(250_000);
-    gateway
-        .post("/v2/repository/index", &[], deep.as_bytes())
-        .await
-        .assert_error(413, "too_large", "body");
-    gateway
-        .post("/v2/repository/index", &[], &deep.as_bytes()[..60_000])
-        .await
-        .assert_error(400, "invalid_json", "");
+    gateway.post("/v2/repository/index", &[], deep.as_bytes()).await.assert_error(413, "too_large", "body");
+    gateway.post("/v2/repository/index", &[], &deep.as_bytes()[..60_000]).await.assert_error(
+        400,
+        "invalid_json",
+        "",
+    );
     gateway.readiness.set_draining();
     let models = gateway.post("/v2/repository/index", &[], b"").await.json();
     assert_eq!(models[0]["state"], "UNAVAILABLE");
-    let models = gateway
-        .post("/v2/repository/index", &[], br#"{"ready":true}"#)
-        .await
-        .json();
+    let models = gateway.post("/v2/repository/index", &[], br#"{"ready":true}"#).await.json();
     assert_eq!(models, json!([]));
 }
 
 #[tokio::test]
 async fn what_is_not_there_is_404_and_a_wrong_method_405() {
     let gateway = Gateway::start().await;
-    for path in [
-        "/v2/models/none",
-        "/v2/models/none/config",
-        "/v2/models/none/stats",
-        "/v2/models/none/ready",
-    ] {
+    for path in
+        ["/v2/models/none", "/v2/models/none/config", "/v2/models/none/stats", "/v2/models/none/ready"]
+    {
         gateway.get(path).await.assert_error(404, "unknown_model", "none");
     }
     gateway.get("/v2/models/two/versions/9").await.assert_error(
@@ -161,21 +116,13 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405() {
         "unknown_version",
         "version `1` is served",
     );
-    gateway
-        .infer("none", TWO)
-        .await
-        .assert_error(404, "unknown_model", "none");
-    gateway
-        .post("/v2/models/two/versions/2/infer", &[], TWO.as_bytes())
-        .await
-        .assert_error(404, "unknown_version", "2");
+    gateway.infer("none", TWO).await.assert_error(404, "unknown_model", "none");
+    gateway.post("/v2/models/two/versions/2/infer", &[], TWO.as_bytes()).await.assert_error(
+        404,
+        "unknown_version",
+        "2",
+    );
     gateway.get("/elsewhere").await.assert_error(404, "not_found", "");
-    gateway
-        .get("/v2/models/two/infer")
-        .await
-        .assert_error(405, "method_not_allowed", "");
-    gateway
-        .post("/v2/models/two", &[], b"")
-        .await
-        .assert_error(405, "method_not_allowed", "");
+    gateway.get("/v2/models/two/infer").await.assert_error(405, "method_not_allowed", "");
+    gateway.post("/v2/models/two", &[], b"").await.assert_error(405, "method_not_allowed", "");
 }

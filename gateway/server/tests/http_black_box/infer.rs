@@ -16,11 +16,7 @@ const BINARY: &str = r#"{"inputs":[{"name":"in_x","shape":[1,16],"datatype":"FP3
 #[tokio::test]
 async fn json_in_json_out() {
     let gateway = Gateway::start().await;
-    for path in [
-        "/v2/models/two/infer",
-        "/v2/models/two/versions/1/infer",
-        "/v2/models/t%77o/infer",
-    ] {
+    for path in ["/v2/models/two/infer", "/v2/models/two/versions/1/infer", "/v2/models/t%77o/infer"] {
         let reply = gateway.post(path, &[], TWO.as_bytes()).await;
         assert_eq!(reply.headers["content-type"], "application/json");
         assert_eq!(
@@ -43,10 +39,7 @@ async fn nested_data_and_any_order_of_fields_are_read_alike() {
         {"data":[0.5,-1],"name":"in_b","shape":[2],"datatype":"FP64"},
         {"data":[[[1,2],[3,4]],[[5,6],[7,8]]],"datatype":"INT32","shape":[2,2,2],"name":"in_a"}]}"#;
     let body = gateway.infer("two", request).await.json();
-    assert_eq!(
-        body["outputs"][0]["name"], "out_b",
-        "outputs come in the order asked for"
-    );
+    assert_eq!(body["outputs"][0]["name"], "out_b", "outputs come in the order asked for");
     assert_eq!(body["outputs"][1]["data"], json!([1, 2, 3, 4, 5, 6, 7, 8]));
     assert_eq!(body["outputs"][0]["data"], json!([0.5, -1.0]));
 }
@@ -81,27 +74,15 @@ async fn json_and_binary_mix_both_ways() {
         {"name":"in_b","datatype":"FP64","shape":[1],"parameters":{"binary_data_size":8}},
         {"name":"in_a","datatype":"INT32","shape":[1,2,2],"data":[[[9,8],[7,6]]]}],
         "outputs":[{"name":"out_a","parameters":{"binary_data":true}},{"name":"out_b"}]}"#;
-    let (json, data) = gateway
-        .infer_binary("two", request, &2.5_f64.to_le_bytes())
-        .await
-        .parts();
+    let (json, data) = gateway.infer_binary("two", request, &2.5_f64.to_le_bytes()).await.parts();
     assert_eq!(json["outputs"][0]["parameters"]["binary_data_size"], 16);
     assert_eq!(json["outputs"][1]["data"], json!([2.5]));
     assert_eq!(
         &data[..],
-        [9, 8, 7, 6]
-            .iter()
-            .flat_map(|value: &i32| value.to_le_bytes())
-            .collect::<Vec<_>>()
+        [9, 8, 7, 6].iter().flat_map(|value: &i32| value.to_le_bytes()).collect::<Vec<_>>()
     );
-    let request = request.replace(
-        "\"outputs\"",
-        r#""parameters":{"binary_data_output":true},"outputs""#,
-    );
-    let (json, data) = gateway
-        .infer_binary("two", &request, &2.5_f64.to_le_bytes())
-        .await
-        .parts();
+    let request = request.replace("\"outputs\"", r#""parameters":{"binary_data_output":true},"outputs""#);
+    let (json, data) = gateway.infer_binary("two", &request, &2.5_f64.to_le_bytes()).await.parts();
     assert_eq!(
         json["outputs"][1]["parameters"]["binary_data_size"], 8,
         "the request's default holds where an output is silent"
@@ -118,21 +99,16 @@ async fn byte_strings_travel_as_text_and_as_bytes() {
     assert_eq!(body["outputs"][0]["data"], json!([text, ""]));
     let seen = gateway.stand_in.seen.lock().unwrap().pop().unwrap();
     let length = u32::try_from(text.len()).unwrap() + 4;
-    assert_eq!(
-        seen.inputs[0].item_ends.as_deref(),
-        Some(&[length, length + 4][..])
-    );
+    assert_eq!(seen.inputs[0].item_ends.as_deref(), Some(&[length, length + 4][..]));
 
     let head = r#"{"inputs":[{"name":"in_text","datatype":"BYTES","shape":[1,1],"parameters":{"binary_data_size":6}}]}"#;
-    gateway
-        .infer_binary("text", head, &[2, 0, 0, 0, 0xff, 0xfe])
-        .await
-        .assert_error(422, "unrepresentable_output", "not UTF-8 at element 0");
+    gateway.infer_binary("text", head, &[2, 0, 0, 0, 0xff, 0xfe]).await.assert_error(
+        422,
+        "unrepresentable_output",
+        "not UTF-8 at element 0",
+    );
     let head = head.replacen('{', r#"{"parameters":{"binary_data_output":true},"#, 1);
-    let (_, data) = gateway
-        .infer_binary("text", &head, &[2, 0, 0, 0, 0xff, 0xfe])
-        .await
-        .parts();
+    let (_, data) = gateway.infer_binary("text", &head, &[2, 0, 0, 0, 0xff, 0xfe]).await.parts();
     assert_eq!(&data[..], [2, 0, 0, 0, 0xff, 0xfe]);
 }
 
@@ -143,26 +119,18 @@ async fn a_raw_binary_body_is_the_only_inputs_data() {
     let path = |model| format!("/v2/models/{model}/infer");
     let data = floats(&[1.5; 32]);
     let (json, back) = gateway.post(&path("identity"), &raw, &data).await.parts();
-    assert_eq!(
-        (json["outputs"][0]["shape"].clone(), &back[..]),
-        (json!([2, 16]), &data[..])
-    );
+    assert_eq!((json["outputs"][0]["shape"].clone(), &back[..]), (json!([2, 16]), &data[..]));
     let (_, back) = gateway.post(&path("text"), &raw, b"hello").await.parts();
     assert_eq!(&back[..], b"\x05\0\0\0hello");
     let (json, _) = gateway.post(&path("variable"), &raw, &[0; 12]).await.parts();
     assert_eq!(json["outputs"][0]["shape"], json!([1, 3, 2]));
-    gateway
-        .post(&path("two"), &raw, &data)
-        .await
-        .assert_error(400, "invalid_request", "one input");
-    gateway
-        .post(&path("identity"), &raw, &data[..63])
-        .await
-        .assert_error(400, "invalid_request", "multiple of 64");
-    gateway
-        .post(&path("identity"), &raw, b"")
-        .await
-        .assert_error(400, "invalid_request", "multiple of 64");
+    gateway.post(&path("two"), &raw, &data).await.assert_error(400, "invalid_request", "one input");
+    gateway.post(&path("identity"), &raw, &data[..63]).await.assert_error(
+        400,
+        "invalid_request",
+        "multiple of 64",
+    );
+    gateway.post(&path("identity"), &raw, b"").await.assert_error(400, "invalid_request", "multiple of 64");
 }
 
 #[tokio::test]
@@ -171,43 +139,27 @@ async fn numbers_that_json_cannot_carry_are_refused_by_name() {
     let request = BINARY.replace("true", "false");
     let mut values = [0.0_f32; 16];
     values[5] = f32::NAN;
-    gateway
-        .infer_binary("identity", &request, &floats(&values))
-        .await
-        .assert_error(
-            422,
-            "unrepresentable_output",
-            "output `out_x` is NaN or infinite at element 5",
-        );
+    gateway.infer_binary("identity", &request, &floats(&values)).await.assert_error(
+        422,
+        "unrepresentable_output",
+        "output `out_x` is NaN or infinite at element 5",
+    );
 }
 
 #[tokio::test]
 async fn time_out_priority_and_trace_reach_the_driver() {
     let gateway = Gateway::start().await;
-    let request = TWO.replacen(
-        '{',
-        r#"{"parameters":{"timeout":250000,"priority":3,"custom":"kept out"},"#,
-        1,
-    );
+    let request =
+        TWO.replacen('{', r#"{"parameters":{"timeout":250000,"priority":3,"custom":"kept out"},"#, 1);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let path = "/v2/models/two/infer";
     let headers = [("x-request-timeout-ms", "100"), ("traceparent", trace)];
     assert_eq!(gateway.post(path, &headers, request.as_bytes()).await.status, 200);
-    assert_eq!(
-        gateway.post(path, &headers[1..], request.as_bytes()).await.status,
-        200
-    );
+    assert_eq!(gateway.post(path, &headers[1..], request.as_bytes()).await.status, 200);
     assert_eq!(gateway.post(path, &[], TWO.as_bytes()).await.status, 200);
     let seen = gateway.stand_in.seen.lock().unwrap();
-    let timeouts: Vec<_> = seen
-        .iter()
-        .map(|seen| seen.timeout.map(|timeout| timeout.as_millis()))
-        .collect();
-    assert_eq!(
-        timeouts,
-        [Some(100), Some(250), None],
-        "the shorter of both holds"
-    );
+    let timeouts: Vec<_> = seen.iter().map(|seen| seen.timeout.map(|timeout| timeout.as_millis())).collect();
+    assert_eq!(timeouts, [Some(100), Some(250), None], "the shorter of both holds");
     assert_eq!((seen[0].priority, seen[2].priority), (2, 1));
     assert_eq!(seen[0].traceparent.as_deref(), Some(trace));
 }
@@ -220,9 +172,7 @@ async fn a_receipt_comes_only_when_asked_for() {
     let by_header = [("penstock-receipt", "1")];
     let replies = [
         gateway.infer("two", &by_parameter).await,
-        gateway
-            .post("/v2/models/two/infer", &by_header, TWO.as_bytes())
-            .await,
+        gateway.post("/v2/models/two/infer", &by_header, TWO.as_bytes()).await,
     ];
     for reply in replies {
         let receipt = &reply.json()["parameters"];
@@ -243,36 +193,20 @@ async fn bodies_may_be_compressed_both_ways() {
     gzip.write_all(&body).unwrap();
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     zlib.write_all(&body).unwrap();
-    for (name, compressed) in [
-        ("gzip", gzip.finish().unwrap()),
-        ("deflate", zlib.finish().unwrap()),
-    ] {
-        let headers = [
-            ("content-encoding", name),
-            ("inference-header-content-length", &length),
-        ];
-        let reply = gateway
-            .post("/v2/models/identity/infer", &headers, &compressed)
-            .await;
+    for (name, compressed) in [("gzip", gzip.finish().unwrap()), ("deflate", zlib.finish().unwrap())] {
+        let headers = [("content-encoding", name), ("inference-header-content-length", &length)];
+        let reply = gateway.post("/v2/models/identity/infer", &headers, &compressed).await;
         assert_eq!(reply.parts().1, floats(&[0.25; 16]));
     }
     let long = json!({ "inputs": [{ "name": "in_text", "datatype": "BYTES", "shape": [1, 1], "data": ["z".repeat(5000)] }] });
     let headers = [("accept-encoding", "deflate, gzip;q=0.5")];
-    let reply = gateway
-        .post("/v2/models/text/infer", &headers, long.to_string().as_bytes())
-        .await;
+    let reply = gateway.post("/v2/models/text/infer", &headers, long.to_string().as_bytes()).await;
     assert_eq!(reply.headers["content-encoding"], "gzip");
     assert!(reply.body.len() < 300, "{}", reply.body.len());
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&reply.body[..]), &mut text).unwrap();
     assert!(text.contains("zzz"));
-    assert!(
-        !gateway
-            .infer("text", &long.to_string())
-            .await
-            .headers
-            .contains_key("content-encoding")
-    );
+    assert!(!gateway.infer("text", &long.to_string()).await.headers.contains_key("content-encoding"));
 }
 
 #[tokio::test]
@@ -284,33 +218,20 @@ async fn failed_items_are_named_one_by_one() {
             r#"{{"id":"q","inputs":[{{"name":"in_x","datatype":"UINT8","shape":[3,1],"data":[{data}]}}]}}"#
         )
     };
-    let reply = gateway
-        .infer("orders", &request(format!("{fail},1,{fail}")))
-        .await;
+    let reply = gateway.infer("orders", &request(format!("{fail},1,{fail}"))).await;
     reply.assert_error(502, "process_died", "2 of 3 items failed; item 2");
     let body = reply.json();
     assert_eq!(body["id"], "q");
-    let codes: Vec<_> = body["failed_items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| (&item["index"], &item["code"]))
-        .collect();
-    assert_eq!(
-        codes,
-        [
-            (&json!(0), &json!("invalid_input")),
-            (&json!(2), &json!("process_died"))
-        ]
-    );
+    let codes: Vec<_> =
+        body["failed_items"].as_array().unwrap().iter().map(|item| (&item["index"], &item["code"])).collect();
+    assert_eq!(codes, [(&json!(0), &json!("invalid_input")), (&json!(2), &json!("process_died"))]);
     assert!(!reply.text().contains("\"outputs\""));
-    let shed = gateway
-        .infer("orders", &request(format!("{},1,1", orders::SHED)))
-        .await;
+    let shed = gateway.infer("orders", &request(format!("{},1,1", orders::SHED))).await;
     shed.assert_error(503, "queue_full", "full");
     assert_eq!(shed.headers["retry-after"], "3");
-    gateway
-        .infer("orders", &request(format!("{},1,1", orders::LATE)))
-        .await
-        .assert_error(504, "deadline_exceeded", "");
+    gateway.infer("orders", &request(format!("{},1,1", orders::LATE))).await.assert_error(
+        504,
+        "deadline_exceeded",
+        "",
+    );
 }

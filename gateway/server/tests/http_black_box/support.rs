@@ -68,11 +68,7 @@ impl Inference for StandIn {
                 match input.data[input.item_range(item, submission.items).start] {
                     orders::FAIL => failed.push(FailedItem {
                         item,
-                        failure: if item == 0 {
-                            ItemFailure::InvalidInput
-                        } else {
-                            ItemFailure::ProcessDied
-                        },
+                        failure: if item == 0 { ItemFailure::InvalidInput } else { ItemFailure::ProcessDied },
                         message: Some("said the worker".to_owned()),
                     }),
                     orders::PANIC => panic!("as ordered"),
@@ -100,16 +96,8 @@ impl Inference for StandIn {
             batch_items: 4,
             cold: true,
         };
-        let outputs = if failed.is_empty() {
-            outputs.collect()
-        } else {
-            Vec::new()
-        };
-        Ok(Completed {
-            outputs,
-            failed,
-            receipt,
-        })
+        let outputs = if failed.is_empty() { outputs.collect() } else { Vec::new() };
+        Ok(Completed { outputs, failed, receipt })
     }
 }
 
@@ -202,18 +190,12 @@ fn model(id: u16, name: &str, tensors: &[(&str, Datatype, &[i64])]) -> ServedMod
 /// Models of the stand-in; tensor `x` goes in as `in_x` and comes out as `out_x`.
 pub fn models() -> Vec<ServedModel> {
     let all = Datatype::ALL.map(|datatype| (datatype.name().to_lowercase(), datatype));
-    let all: Vec<(&str, Datatype, &[i64])> = all
-        .iter()
-        .map(|(name, datatype)| (name.as_str(), *datatype, &[-1][..]))
-        .collect();
+    let all: Vec<(&str, Datatype, &[i64])> =
+        all.iter().map(|(name, datatype)| (name.as_str(), *datatype, &[-1][..])).collect();
     vec![
         model(0, "identity", &[("x", Datatype::Fp32, &[16])]),
         model(1, "text", &[("text", Datatype::Bytes, &[1])]),
-        model(
-            2,
-            "two",
-            &[("a", Datatype::Int32, &[2, 2]), ("b", Datatype::Fp64, &[])],
-        ),
+        model(2, "two", &[("a", Datatype::Int32, &[2, 2]), ("b", Datatype::Fp64, &[])]),
         model(3, "orders", &[("x", Datatype::Uint8, &[1])]),
         model(4, "all", &all),
         model(5, "variable", &[("x", Datatype::Int16, &[-1, 2])]),
@@ -239,36 +221,20 @@ impl Gateway {
     pub async fn start_with(config: HttpConfig) -> Self {
         let models = models();
         let manifests = Arc::new(models.iter().map(|model| model.manifest.clone()).collect());
-        let stand_in = StandIn {
-            manifests,
-            ..StandIn::default()
-        };
+        let stand_in = StandIn { manifests, ..StandIn::default() };
         let counts = Arc::new(Counts::default());
         let readiness = Readiness::ready();
         let registry = Arc::new(ArcSwap::from_pointee(Registry::new(models)));
         let telemetry: Arc<dyn HttpTelemetry> = counts.clone();
-        let state = HttpState::new(
-            stand_in.clone(),
-            registry,
-            readiness.clone(),
-            config.clone(),
-            telemetry.clone(),
-        );
+        let state =
+            HttpState::new(stand_in.clone(), registry, readiness.clone(), config.clone(), telemetry.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let (stop, application) = (shutdown.clone(), PublicApplication::new(state.clone()));
         let server =
             tokio::spawn(async move { serve(listener, application, &config, stop, telemetry).await });
-        Self {
-            address,
-            stand_in,
-            counts,
-            readiness,
-            state,
-            shutdown,
-            server,
-        }
+        Self { address, stand_in, counts, readiness, state, shutdown, server }
     }
 
     pub async fn connect(&self) -> Client {
@@ -276,10 +242,7 @@ impl Gateway {
     }
 
     pub async fn get(&self, path: &str) -> Reply {
-        self.connect()
-            .await
-            .send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"), b"")
-            .await
+        self.connect().await.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"), b"").await
     }
 
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -287,8 +250,7 @@ impl Gateway {
     }
 
     pub async fn infer(&self, model: &str, json: &str) -> Reply {
-        self.post(&format!("/v2/models/{model}/infer"), &[], json.as_bytes())
-            .await
+        self.post(&format!("/v2/models/{model}/infer"), &[], json.as_bytes()).await
     }
 
     /// Sends JSON with binary data behind it.
@@ -347,14 +309,9 @@ impl Client {
     }
 
     pub async fn post(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let headers: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n",
-            body.len()
-        );
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n", body.len());
         self.send(&head, body).await
     }
 
@@ -370,17 +327,11 @@ impl Client {
                     .filter_map(|line| line.split_once(": "))
                     .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
                     .collect();
-                let length: usize = headers
-                    .get("content-length")
-                    .and_then(|text| text.parse().ok())
-                    .unwrap_or(0);
+                let length: usize =
+                    headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
                 if bytes.len() >= end + 4 + length {
                     let body = Bytes::copy_from_slice(&bytes[end + 4..end + 4 + length]);
-                    return Some(Reply {
-                        status,
-                        headers,
-                        body,
-                    });
+                    return Some(Reply { status, headers, body });
                 }
             }
             let mut chunk = [0; 16 * 1024];
@@ -415,10 +366,7 @@ impl Reply {
     /// JSON and binary data of an answer that has both.
     pub fn parts(&self) -> (serde_json::Value, Bytes) {
         let length: usize = self.headers["inference-header-content-length"].parse().unwrap();
-        (
-            serde_json::from_slice(&self.body[..length]).unwrap(),
-            self.body.slice(length..),
-        )
+        (serde_json::from_slice(&self.body[..length]).unwrap(), self.body.slice(length..))
     }
 
     #[track_caller]
@@ -426,9 +374,6 @@ impl Reply {
         assert_eq!(self.status, status, "{}", self.text());
         let body = self.json();
         assert_eq!(body["code"], code, "{body}");
-        assert!(
-            body["error"].as_str().unwrap().contains(part_of_text),
-            "{body} lacks {part_of_text:?}"
-        );
+        assert!(body["error"].as_str().unwrap().contains(part_of_text), "{body} lacks {part_of_text:?}");
     }
 }

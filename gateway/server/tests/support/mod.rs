@@ -50,14 +50,8 @@ impl FakeLambda {
     pub(crate) async fn start(script: impl Fn(Call) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (calls, running) = (
-            Arc::new(AtomicUsize::new(0)),
-            Arc::new(Mutex::new(Running::default())),
-        );
-        let fake = Self {
-            address,
-            calls: calls.clone(),
-        };
+        let (calls, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Running::default())));
+        let fake = Self { address, calls: calls.clone() };
         let script = Arc::new(script);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -87,17 +81,9 @@ async fn connection(
             running.now
         };
         let target = head.split(' ').nth(1).unwrap_or_default();
-        let qualifier = target
-            .split_once("Qualifier=")
-            .map(|(_, name)| name.to_owned())
-            .unwrap_or_default();
+        let qualifier = target.split_once("Qualifier=").map(|(_, name)| name.to_owned()).unwrap_or_default();
         let request = Request::decode(&body).expect("the gateway sends valid batches");
-        let mut act = script(Call {
-            n,
-            running: now,
-            request,
-            qualifier,
-        });
+        let mut act = script(Call { n, running: now, request, qualifier });
         while let Act::Later(after, next) = act {
             tokio::time::sleep(after).await;
             act = *next;
@@ -106,9 +92,7 @@ async fn connection(
         match act {
             Act::Http(status, headers, body) => {
                 let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
-                headers
-                    .iter()
-                    .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+                headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
                 head.push_str("\r\n");
                 if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err()
                 {
@@ -133,8 +117,7 @@ async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
             let head = String::from_utf8_lossy(&data[..end]).into_owned();
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().parse::<usize>().ok())?
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
             });
             let mut body = data[end + 4..].to_vec();
             let length = length.unwrap_or(0);
@@ -160,41 +143,23 @@ pub(crate) fn echo(request: &Request, errors: &[ItemError]) -> Act {
         name: "y",
         datatype: Datatype::Fp32,
         item_shapes: request.inputs[0].item_shapes.clone(),
-        chunks: kept
-            .iter()
-            .map(|&at| &request.inputs[0].data[at * size..(at + 1) * size])
-            .collect(),
+        chunks: kept.iter().map(|&at| &request.inputs[0].data[at * size..(at + 1) * size]).collect(),
     }];
     let payload = Answer::encode(request.header.batch, &ids, &outputs, errors, &Report::default());
     let report = "REPORT RequestId: r\tDuration: 1.2 ms\tBilled Duration: 10 ms\tMemory Size: 1024 MB\tMax Memory Used: 50 MB\t";
     let tail = base64_simd::STANDARD.encode_to_string(report);
-    Act::Http(
-        200,
-        vec![
-            ("x-amz-executed-version", "1".to_owned()),
-            ("x-amz-log-result", tail),
-        ],
-        payload,
-    )
+    Act::Http(200, vec![("x-amz-executed-version", "1".to_owned()), ("x-amz-log-result", tail)], payload)
 }
 
 /// A function error with this `errorType`.
 pub(crate) fn function_error(error_type: &str) -> Act {
     let body = json!({ "errorType": error_type, "errorMessage": "scripted" });
-    Act::Http(
-        200,
-        vec![("x-amz-function-error", "Unhandled".to_owned())],
-        body.to_string().into_bytes(),
-    )
+    Act::Http(200, vec![("x-amz-function-error", "Unhandled".to_owned())], body.to_string().into_bytes())
 }
 
 /// An error of Lambda itself.
 pub(crate) fn service_error(status: u16, code: &str, body: &Value) -> Act {
-    Act::Http(
-        status,
-        vec![("x-amzn-errortype", code.to_owned())],
-        body.to_string().into_bytes(),
-    )
+    Act::Http(status, vec![("x-amzn-errortype", code.to_owned())], body.to_string().into_bytes())
 }
 
 /// 429 with a reason and `Retry-After`.
@@ -222,18 +187,11 @@ pub(crate) async fn world(plan: &str, script: impl Fn(Call) -> Act + Send + Sync
     std::fs::write(folder.path().join("model.toml"), MANIFEST).unwrap();
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config(lambda.address, plan)).unwrap();
-    let source = Source {
-        path: Some(path),
-        ..Source::default()
-    };
+    let source = Source { path: Some(path), ..Source::default() };
     let loaded = load(&source).expect("a valid configuration");
     let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
     let gateway = Gateway::start(loaded, source, invoker).await.unwrap();
-    World {
-        gateway,
-        folder,
-        lambda,
-    }
+    World { gateway, folder, lambda }
 }
 
 const MANIFEST: &str = r#"
@@ -276,18 +234,14 @@ impl World {
     /// The value of a metric line, by its full name with labels; 0 if it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (_, text) = raw_request(self.gateway.admin_address(), "GET", "/metrics", "").await;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         line.unwrap_or(0.0)
     }
 }
 
 /// The only output value of an answer.
 pub(crate) fn value(body: &Value) -> f64 {
-    body["outputs"][0]["data"][0]
-        .as_f64()
-        .unwrap_or_else(|| panic!("no output in {body}"))
+    body["outputs"][0]["data"][0].as_f64().unwrap_or_else(|| panic!("no output in {body}"))
 }
 
 pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -306,10 +260,6 @@ pub(crate) async fn raw_request(address: SocketAddr, method: &str, path: &str, b
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .unwrap_or(0);
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, body.to_owned())
 }

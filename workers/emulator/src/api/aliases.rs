@@ -41,25 +41,14 @@ pub(super) fn create(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
         .ok_or_else(|| ApiError::invalid_parameter("FunctionVersion is mandatory."))?;
     let body = function.with(|state| {
         if state.aliases.contains_key(&name) {
-            return Err(ApiError::conflict(format!(
-                "Alias already exists: {}:{name}",
-                function.arn
-            )));
+            return Err(ApiError::conflict(format!("Alias already exists: {}:{name}", function.arn)));
         }
-        let weights = request
-            .routing_config
-            .unwrap_or_default()
-            .additional_version_weights
-            .unwrap_or_default();
+        let weights =
+            request.routing_config.unwrap_or_default().additional_version_weights.unwrap_or_default();
         check_target(&function, state, &version, &weights)?;
         let description = request.description.unwrap_or_default();
-        let alias = Alias {
-            name: name.clone(),
-            version,
-            description,
-            weights,
-            revision_id: host.ids.next_uuid(),
-        };
+        let alias =
+            Alias { name: name.clone(), version, description, weights, revision_id: host.ids.next_uuid() };
         let body = shown(&function, &alias);
         state.aliases.insert(name, alias);
         Ok(body)
@@ -70,16 +59,8 @@ pub(super) fn create(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
 /// `GetAlias`.
 pub(super) fn get(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
     let (_, function) = find(host, call)?;
-    let body = function.with(|state| {
-        state
-            .aliases
-            .get(&call.element)
-            .map(|alias| shown(&function, alias))
-    });
-    reply(
-        StatusCode::OK,
-        &body.ok_or_else(|| missing(&function, &call.element))?,
-    )
+    let body = function.with(|state| state.aliases.get(&call.element).map(|alias| shown(&function, alias)));
+    reply(StatusCode::OK, &body.ok_or_else(|| missing(&function, &call.element))?)
 }
 
 /// `UpdateAlias`.
@@ -87,15 +68,9 @@ pub(super) fn update(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
     let request: AliasRequest = call.parse()?;
     let (_, function) = find(host, call)?;
     let body = function.with(|state| {
-        let mut alias = state
-            .aliases
-            .get(&call.element)
-            .cloned()
-            .ok_or_else(|| missing(&function, &call.element))?;
-        if request
-            .revision_id
-            .is_some_and(|revision| revision != alias.revision_id)
-        {
+        let mut alias =
+            state.aliases.get(&call.element).cloned().ok_or_else(|| missing(&function, &call.element))?;
+        if request.revision_id.is_some_and(|revision| revision != alias.revision_id) {
             return Err(ApiError::revision_mismatch());
         }
         alias.version = request.function_version.unwrap_or(alias.version);
@@ -125,18 +100,10 @@ pub(super) fn list(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
     let version = call.query("FunctionVersion");
     let all: Vec<Value> = function.with(|state| {
         let wanted = |alias: &&Alias| version.as_deref().is_none_or(|version| alias.uses(version));
-        state
-            .aliases
-            .values()
-            .filter(wanted)
-            .map(|alias| shown(&function, alias))
-            .collect()
+        state.aliases.values().filter(wanted).map(|alias| shown(&function, alias)).collect()
     });
     let (aliases, marker) = page(call, all);
-    reply(
-        StatusCode::OK,
-        &json!({ "Aliases": aliases, "NextMarker": marker }),
-    )
+    reply(StatusCode::OK, &json!({ "Aliases": aliases, "NextMarker": marker }))
 }
 
 /// Checks that the versions exist and the weights make sense.
@@ -148,10 +115,7 @@ fn check_target(
 ) -> Result<(), ApiError> {
     for target in std::iter::once(version).chain(weights.keys().map(String::as_str)) {
         if target != "$LATEST" && state.version(target).is_none() {
-            return Err(ApiError::function_not_found(&format!(
-                "{}:{target}",
-                function.arn
-            )));
+            return Err(ApiError::function_not_found(&format!("{}:{target}", function.arn)));
         }
     }
     if weights.len() > 1 {

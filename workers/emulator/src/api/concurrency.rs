@@ -52,10 +52,7 @@ pub(super) fn get(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
     let reserved = lock(&host.limits).reserved(&function.name);
     reply(
         StatusCode::OK,
-        &reserved.map_or_else(
-            || json!({}),
-            |units| json!({ "ReservedConcurrentExecutions": units }),
-        ),
+        &reserved.map_or_else(|| json!({}), |units| json!({ "ReservedConcurrentExecutions": units })),
     )
 }
 
@@ -70,10 +67,8 @@ pub(super) fn delete(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
 /// `GetAccountSettings`.
 pub(super) fn account_settings(host: &Arc<Host>, _call: &Call) -> Result<Answer, ApiError> {
     let functions = host.registry.all();
-    let code_bytes: u64 = functions
-        .iter()
-        .map(|function| function.with(|state| state.latest.version.code.bytes))
-        .sum();
+    let code_bytes: u64 =
+        functions.iter().map(|function| function.with(|state| state.latest.version.code.bytes)).sum();
     let (total, unreserved) = {
         let limits = lock(&host.limits);
         (limits.account_concurrency(), limits.unreserved())

@@ -40,13 +40,8 @@ pub(crate) fn declare(host: &Arc<Host>, config: &FunctionConfig) -> Result<(), D
     }
     let environment = validate::environment(config.environment.clone())
         .map_err(|_| DeclareError::Environment(config.name.clone()))?;
-    let code =
-        link_package(&config.package_dir, &config.links, &host.code_dir, &config.name).map_err(|source| {
-            DeclareError::Package {
-                name: config.name.clone(),
-                source,
-            }
-        })?;
+    let code = link_package(&config.package_dir, &config.links, &host.code_dir, &config.name)
+        .map_err(|source| DeclareError::Package { name: config.name.clone(), source })?;
     let latest = FunctionVersion {
         name: config.name.clone(),
         arn: host.arn(&config.name),
@@ -72,10 +67,7 @@ pub(crate) fn declare(host: &Arc<Host>, config: &FunctionConfig) -> Result<(), D
         .ok_or_else(|| DeclareError::Twice(config.name.clone()))?;
     function.with(|state| {
         for memory_mib in &config.memory_mib {
-            let version = FunctionVersion {
-                memory_mib: *memory_mib,
-                ..latest.clone()
-            };
+            let version = FunctionVersion { memory_mib: *memory_mib, ..latest.clone() };
             let published = updates::add_version(host, state, version);
             let name = format!("mem-{memory_mib}");
             let alias = Alias {
@@ -90,10 +82,7 @@ pub(crate) fn declare(host: &Arc<Host>, config: &FunctionConfig) -> Result<(), D
     });
     if let Some(reserved) = config.reserved_concurrency {
         let reserve = lock(&host.limits).reserve(&config.name, Some(reserved), Instant::now());
-        reserve.map_err(|minimum| DeclareError::Concurrency {
-            name: config.name.clone(),
-            minimum,
-        })?;
+        reserve.map_err(|minimum| DeclareError::Concurrency { name: config.name.clone(), minimum })?;
     }
     Ok(())
 }

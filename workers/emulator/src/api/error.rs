@@ -16,30 +16,17 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(status: u16, error_type: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            error_type: error_type.to_owned(),
-            message: message.into(),
-            throttle: None,
-        }
+        Self { status, error_type: error_type.to_owned(), message: message.into(), throttle: None }
     }
 
     /// 404 for a function, version or alias in an invocation or a read.
     pub(crate) fn function_not_found(arn: &str) -> Self {
-        Self::new(
-            404,
-            "ResourceNotFoundException",
-            format!("Function not found: {arn}"),
-        )
+        Self::new(404, "ResourceNotFoundException", format!("Function not found: {arn}"))
     }
 
     /// 404 for an alias.
     pub(crate) fn alias_not_found(arn: &str) -> Self {
-        Self::new(
-            404,
-            "ResourceNotFoundException",
-            format!("Cannot find alias arn: {arn}"),
-        )
+        Self::new(404, "ResourceNotFoundException", format!("Cannot find alias arn: {arn}"))
     }
 
     /// 409 while a new function is not active.
@@ -119,11 +106,7 @@ impl ApiError {
 
     /// Any status and type, for the fault script.
     pub(crate) fn scripted(status: u16, error_type: &str) -> Self {
-        Self::new(
-            status,
-            error_type,
-            "The service encountered an internal error. Please try again later.",
-        )
+        Self::new(status, error_type, "The service encountered an internal error. Please try again later.")
     }
 
     /// 404 for a path that the emulator does not have.

@@ -100,22 +100,12 @@ pub(super) fn create(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
     if host.registry.get(&reference.name).is_some() {
         return Err(exists());
     }
-    let code = Code {
-        zip_file: request.code.zip_file,
-        ..request.code
-    };
-    version.code = package(
-        host,
-        code.zip_file.as_deref(),
-        code.s3_bucket.is_some(),
-        code.image_uri.is_some(),
-    )?;
+    let code = Code { zip_file: request.code.zip_file, ..request.code };
+    version.code =
+        package(host, code.zip_file.as_deref(), code.s3_bucket.is_some(), code.image_uri.is_some())?;
     let delay = Duration::from_millis(host.config.lifecycle.update_delay_ms);
     let account = host.ledger.open(&version);
-    let function = host
-        .registry
-        .insert(Fleet::new(version, account), delay)
-        .ok_or_else(exists)?;
+    let function = host.registry.insert(Fleet::new(version, account), delay).ok_or_else(exists)?;
     let body = function.with(|state| match request.publish {
         true => {
             let fleet = super::updates::publish_now(host, state, None);
@@ -127,11 +117,7 @@ pub(super) fn create(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
 }
 
 fn placeholder() -> Arc<CodePackage> {
-    Arc::new(CodePackage {
-        folder: std::path::PathBuf::new(),
-        sha256: String::new(),
-        bytes: 0,
-    })
+    Arc::new(CodePackage { folder: std::path::PathBuf::new(), sha256: String::new(), bytes: 0 })
 }
 
 /// Unpacks the code of a request.
@@ -179,10 +165,7 @@ pub(super) fn shown(version: &FunctionVersion, state: &FunctionState, qualified:
         object.insert("StateReason".to_owned(), "The function is being created.".into());
         object.insert("StateReasonCode".to_owned(), "Creating".into());
     } else if is_latest && last_update == "InProgress" {
-        object.insert(
-            "LastUpdateStatusReason".to_owned(),
-            "The function is being created.".into(),
-        );
+        object.insert("LastUpdateStatusReason".to_owned(), "The function is being created.".into());
         object.insert("LastUpdateStatusReasonCode".to_owned(), "Creating".into());
     }
     Value::Object(object)
@@ -251,28 +234,21 @@ pub(super) fn list(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
         .flat_map(|function| versions(function, all_versions, all_versions))
         .collect();
     let (functions, marker) = page(call, shown);
-    reply(
-        StatusCode::OK,
-        &json!({ "Functions": functions, "NextMarker": marker }),
-    )
+    reply(StatusCode::OK, &json!({ "Functions": functions, "NextMarker": marker }))
 }
 
 /// `ListVersionsByFunction`.
 pub(super) fn list_versions(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
     let (_, function) = find(host, call)?;
     let (versions, marker) = page(call, versions(&function, true, true));
-    reply(
-        StatusCode::OK,
-        &json!({ "Versions": versions, "NextMarker": marker }),
-    )
+    reply(StatusCode::OK, &json!({ "Versions": versions, "NextMarker": marker }))
 }
 
 fn versions(function: &Function, with_published: bool, qualified: bool) -> Vec<Value> {
     function.with(|state| {
         let published = state.versions.values().filter(|_| with_published);
         let all = std::iter::once(&state.latest).chain(published);
-        all.map(|fleet| strip_states(shown(&fleet.version, state, qualified)))
-            .collect()
+        all.map(|fleet| strip_states(shown(&fleet.version, state, qualified))).collect()
     })
 }
 
@@ -318,10 +294,7 @@ pub(super) fn delete(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
             );
             return Err(ApiError::conflict(message));
         }
-        Ok(qualifier
-            .parse()
-            .ok()
-            .and_then(|number: u64| state.versions.remove(&number)))
+        Ok(qualifier.parse().ok().and_then(|number: u64| state.versions.remove(&number)))
     })?;
     if let Some(fleet) = removed {
         fleet.retire();

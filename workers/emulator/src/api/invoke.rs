@@ -102,16 +102,9 @@ async fn prepare(
     request_id: &str,
     kind: InvocationType,
 ) -> Result<Prepared, ApiError> {
-    let reference = FunctionRef::parse(
-        function,
-        query_value(request.uri().query(), "Qualifier").as_deref(),
-    )?;
+    let reference = FunctionRef::parse(function, query_value(request.uri().query(), "Qualifier").as_deref())?;
     let (head, body) = request.into_parts();
-    let limit = if kind == InvocationType::Event {
-        MAXIMUM_EVENT_BYTES
-    } else {
-        MAXIMUM_REQUEST_BYTES
-    };
+    let limit = if kind == InvocationType::Event { MAXIMUM_EVENT_BYTES } else { MAXIMUM_REQUEST_BYTES };
     let payload = match collect(body, limit).await {
         Ok(Collected::Whole(payload, _)) => payload,
         Ok(Collected::TooLarge { .. }) => return Err(ApiError::request_too_large(limit)),
@@ -122,19 +115,10 @@ async fn prepare(
     let found = host.registry.get(&reference.name);
     let found = found.ok_or_else(|| ApiError::function_not_found(&format!("{arn}{suffix}")))?;
     let fleet = found.resolve(reference.qualifier.as_deref(), || host.ids.next_unit())?;
-    let payload = if payload.is_empty() {
-        Bytes::from_static(b"{}")
-    } else {
-        payload
-    };
+    let payload = if payload.is_empty() { Bytes::from_static(b"{}") } else { payload };
     serde_json::from_slice::<IgnoredAny>(&payload)
         .map_err(|error| ApiError::invalid_content(&error.to_string()))?;
-    let text = |name: &str| {
-        head.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
+    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let event = Event {
         request_id: request_id.to_owned(),
         payload,
@@ -144,20 +128,14 @@ async fn prepare(
     };
     let with_tail =
         kind == InvocationType::RequestResponse && text("x-amz-log-type").as_deref() == Some("Tail");
-    Ok(Prepared {
-        reference,
-        fleet,
-        event: Arc::new(event),
-        with_tail,
-    })
+    Ok(Prepared { reference, fleet, event: Arc::new(event), with_tail })
 }
 
 /// The client context travels in base64 to the service and as JSON to the runtime.
 fn decoded_context(base64: &str) -> String {
     let decoded = base64_simd::STANDARD.decode_to_vec(base64).ok();
     let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    text.map(|text| text.replace(['\n', '\r'], " "))
-        .unwrap_or_default()
+    text.map(|text| text.replace(['\n', '\r'], " ")).unwrap_or_default()
 }
 
 /// A trace id in the form of X-Ray's, unsampled, made from the request id.
@@ -168,21 +146,13 @@ fn trace_id(request_id: &str) -> String {
 }
 
 async fn run_now(host: &Arc<Host>, prepared: Prepared) -> Result<Result<Answer, ApiError>, Break> {
-    let Prepared {
-        reference,
-        fleet,
-        event,
-        with_tail,
-    } = prepared;
+    let Prepared { reference, fleet, event, with_tail } = prepared;
     let qualifier = reference.qualifier.as_deref().unwrap_or("$LATEST");
     let fault = host.fault(&reference.name, qualifier, &event.payload);
     let (mut mishap, mut broken) = (None, None);
     match fault {
         None => {}
-        Some(FaultAction::Throttle {
-            reason,
-            retry_after_seconds,
-        }) => {
+        Some(FaultAction::Throttle { reason, retry_after_seconds }) => {
             fleet.account.throttled();
             return Ok(Err(ApiError::throttled(reason, retry_after_seconds)));
         }
@@ -194,9 +164,7 @@ async fn run_now(host: &Arc<Host>, prepared: Prepared) -> Result<Result<Answer, 
         Some(FaultAction::ResetAfterSend { execute: true }) => broken = Some(Break::Reset),
         Some(FaultAction::LostResponse) => broken = Some(Break::Close),
         Some(FaultAction::Kill { after_ms }) => {
-            mishap = Some(Mishap::Kill {
-                after: Duration::from_millis(after_ms),
-            })
+            mishap = Some(Mishap::Kill { after: Duration::from_millis(after_ms) })
         }
         Some(FaultAction::Oversize) => mishap = Some(Mishap::Oversize),
     }
@@ -227,17 +195,13 @@ async fn run_detached(
         execution
     });
     // The task ends early only when the emulator stops.
-    task.await
-        .unwrap_or(Err(ThrottleReason::ConcurrentInvocationLimitExceeded))
+    task.await.unwrap_or(Err(ThrottleReason::ConcurrentInvocationLimitExceeded))
 }
 
 /// Accepts an asynchronous invocation.
 fn run_later(host: &Arc<Host>, prepared: Prepared) -> Result<Answer, ApiError> {
     let Ok(permit) = host.events.try_acquire() else {
-        return Err(ApiError::throttled(
-            ThrottleReason::CallerRateLimitExceeded,
-            RETRY_AFTER_SECONDS,
-        ));
+        return Err(ApiError::throttled(ThrottleReason::CallerRateLimitExceeded, RETRY_AFTER_SECONDS));
     };
     permit.forget();
     let answer = status_only(StatusCode::ACCEPTED, &prepared.fleet);
@@ -281,10 +245,7 @@ async fn run_event(host: &Arc<Host>, prepared: &Prepared) {
 fn answer(fleet: &Fleet, execution: Execution) -> Answer {
     let mut answer = Response::new(Full::new(execution.body));
     let headers = answer.headers_mut();
-    headers.insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     set(headers, "x-amz-executed-version", &fleet.version.version);
     let kind = match execution.error {
         Some(FunctionError::Handled) => Some("Handled"),
@@ -295,11 +256,7 @@ fn answer(fleet: &Fleet, execution: Execution) -> Answer {
         headers.insert("x-amz-function-error", HeaderValue::from_static(kind));
     }
     if let Some(tail) = execution.tail {
-        set(
-            headers,
-            "x-amz-log-result",
-            &base64_simd::STANDARD.encode_to_string(tail),
-        );
+        set(headers, "x-amz-log-result", &base64_simd::STANDARD.encode_to_string(tail));
     }
     answer
 }
@@ -308,11 +265,7 @@ fn status_only(status: StatusCode, fleet: &Fleet) -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = status;
     if status == StatusCode::NO_CONTENT {
-        set(
-            answer.headers_mut(),
-            "x-amz-executed-version",
-            &fleet.version.version,
-        );
+        set(answer.headers_mut(), "x-amz-executed-version", &fleet.version.version);
     }
     answer
 }

@@ -63,9 +63,7 @@ pub(crate) async fn handle(host: Arc<Host>, request: Request<Incoming>) -> Resul
         return invoke::handle(host, &percent_decode(function), request).await;
     }
     let request_id = host.ids.next_uuid();
-    let mut answer = control(&host, &parts, request)
-        .await
-        .unwrap_or_else(ApiError::into_answer);
+    let mut answer = control(&host, &parts, request).await.unwrap_or_else(ApiError::into_answer);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         answer.headers_mut().insert("x-amzn-requestid", value);
     }
@@ -75,21 +73,14 @@ pub(crate) async fn handle(host: Arc<Host>, request: Request<Incoming>) -> Resul
 async fn control(host: &Arc<Host>, parts: &[&str], request: Request<Incoming>) -> Result<Answer, ApiError> {
     let (handler, function, element) =
         route(request.method(), parts).ok_or_else(ApiError::unknown_operation)?;
-    lock(&host.limits)
-        .control_call(Instant::now())
-        .map_err(|reason| ApiError::throttled(reason, 1))?;
+    lock(&host.limits).control_call(Instant::now()).map_err(|reason| ApiError::throttled(reason, 1))?;
     let query = request.uri().query().map(str::to_owned);
     let body = match collect(request.into_body(), MAXIMUM_CONTROL_BYTES).await {
         Ok(Collected::Whole(body, _)) => body,
         Ok(Collected::TooLarge { .. }) => return Err(ApiError::package_too_large(MAXIMUM_CONTROL_BYTES)),
         Err(_) => return Err(ApiError::serialization("the request body was cut off")),
     };
-    let call = Call {
-        function: percent_decode(function),
-        element: percent_decode(element),
-        query,
-        body,
-    };
+    let call = Call { function: percent_decode(function), element: percent_decode(element), query, body };
     // Unpacking and hashing a package takes long enough to be kept off the threads that serve invocations.
     let host = Arc::clone(host);
     let done = tokio::task::spawn_blocking(move || handler(&host, &call)).await;
@@ -138,15 +129,8 @@ fn no_content() -> Result<Answer, ApiError> {
 
 /// One page of `items` after the query's marker, and the next marker. The marker is the number of items before it.
 fn page<T>(call: &Call, items: Vec<T>) -> (Vec<T>, Option<String>) {
-    let start = call
-        .query("Marker")
-        .and_then(|marker| marker.parse().ok())
-        .unwrap_or(0_usize);
-    let size = call
-        .query("MaxItems")
-        .and_then(|size| size.parse().ok())
-        .unwrap_or(50_usize)
-        .clamp(1, 50);
+    let start = call.query("Marker").and_then(|marker| marker.parse().ok()).unwrap_or(0_usize);
+    let size = call.query("MaxItems").and_then(|size| size.parse().ok()).unwrap_or(50_usize).clamp(1, 50);
     let more = items.len() > start.saturating_add(size);
     let page = items.into_iter().skip(start).take(size).collect();
     (page, more.then(|| (start + size).to_string()))

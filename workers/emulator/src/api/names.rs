@@ -52,10 +52,7 @@ impl FunctionRef {
 
     /// The part of the invoked ARN after the function's own.
     pub(crate) fn arn_suffix(&self) -> String {
-        self.qualifier
-            .as_ref()
-            .map(|qualifier| format!(":{qualifier}"))
-            .unwrap_or_default()
+        self.qualifier.as_ref().map(|qualifier| format!(":{qualifier}")).unwrap_or_default()
     }
 }
 
@@ -100,9 +97,7 @@ pub(crate) fn percent_decode(text: &str) -> String {
     }
     let (bytes, mut decoded, mut index) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
     while let Some(byte) = bytes.get(index) {
-        let hex = bytes
-            .get(index + 1..index + 3)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
+        let hex = bytes.get(index + 1..index + 3).and_then(|pair| std::str::from_utf8(pair).ok());
         match (byte, hex.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
             (b'%', Some(value)) => {
                 decoded.push(value);
@@ -136,17 +131,11 @@ mod tests {
             ("fn", None),
             ("fn:live", live.clone()),
             ("arn:aws:lambda:us-east-1:000000000000:function:fn", None),
-            (
-                "arn:aws:lambda:us-east-1:000000000000:function:fn:live",
-                live.clone(),
-            ),
+            ("arn:aws:lambda:us-east-1:000000000000:function:fn:live", live.clone()),
             ("000000000000:function:fn:live", live.clone()),
             ("fn:$LATEST", Some("$LATEST".to_owned())),
         ] {
-            let expected = FunctionRef {
-                name: "fn".to_owned(),
-                qualifier,
-            };
+            let expected = FunctionRef { name: "fn".to_owned(), qualifier };
             assert_eq!(FunctionRef::parse(text, None), Ok(expected), "{text}");
         }
     }
@@ -169,10 +158,7 @@ mod tests {
     #[test]
     fn percent_encoding_is_undone() {
         assert_eq!(percent_decode("fn%3A%24LATEST%"), "fn:$LATEST%");
-        assert_eq!(
-            query_value(Some("a=1&Qualifier=%24LATEST"), "Qualifier"),
-            Some("$LATEST".to_owned())
-        );
+        assert_eq!(query_value(Some("a=1&Qualifier=%24LATEST"), "Qualifier"), Some("$LATEST".to_owned()));
         assert_eq!(query_value(None, "a"), None);
     }
 }

@@ -92,35 +92,29 @@ fn change_latest(
 pub(super) fn configuration(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
     let request: ConfigurationRequest = call.parse()?;
     let function = find_latest(host, call)?;
-    change_latest(
-        host,
-        &function,
-        request.revision_id.as_deref(),
-        false,
-        |version| {
-            if let Some(memory) = request.memory_size {
-                version.memory_mib = validate::memory(memory)?;
-            }
-            if let Some(timeout) = request.timeout {
-                version.timeout_seconds = validate::timeout(timeout)?;
-            }
-            if let Some(environment) = request.environment {
-                version.environment = validate::environment(environment.variables)?;
-            }
-            if let Some(runtime) = &request.runtime {
-                version.runtime = validate::runtime(Some(runtime))?;
-            }
-            if let Some(role) = &request.role {
-                version.role = validate::role(Some(role))?;
-            }
-            if let Some(storage) = &request.ephemeral_storage {
-                version.ephemeral_storage_mib = validate::ephemeral_storage(storage.size)?;
-            }
-            version.handler = request.handler.unwrap_or_else(|| version.handler.clone());
-            version.description = request.description.unwrap_or_else(|| version.description.clone());
-            Ok(())
-        },
-    )
+    change_latest(host, &function, request.revision_id.as_deref(), false, |version| {
+        if let Some(memory) = request.memory_size {
+            version.memory_mib = validate::memory(memory)?;
+        }
+        if let Some(timeout) = request.timeout {
+            version.timeout_seconds = validate::timeout(timeout)?;
+        }
+        if let Some(environment) = request.environment {
+            version.environment = validate::environment(environment.variables)?;
+        }
+        if let Some(runtime) = &request.runtime {
+            version.runtime = validate::runtime(Some(runtime))?;
+        }
+        if let Some(role) = &request.role {
+            version.role = validate::role(Some(role))?;
+        }
+        if let Some(storage) = &request.ephemeral_storage {
+            version.ephemeral_storage_mib = validate::ephemeral_storage(storage.size)?;
+        }
+        version.handler = request.handler.unwrap_or_else(|| version.handler.clone());
+        version.description = request.description.unwrap_or_else(|| version.description.clone());
+        Ok(())
+    })
 }
 
 /// `UpdateFunctionCode`.
@@ -128,17 +122,10 @@ pub(super) fn code(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
     let request: CodeRequest = call.parse()?;
     let function = find_latest(host, call)?;
     function.with(|state| state.check_change(&function.arn, request.revision_id.as_deref()))?;
-    let code = package(
-        host,
-        request.zip_file.as_deref(),
-        request.s3_bucket.is_some(),
-        request.image_uri.is_some(),
-    )?;
-    let architecture = request
-        .architectures
-        .as_deref()
-        .map(|values| validate::architecture(Some(values)))
-        .transpose()?;
+    let code =
+        package(host, request.zip_file.as_deref(), request.s3_bucket.is_some(), request.image_uri.is_some())?;
+    let architecture =
+        request.architectures.as_deref().map(|values| validate::architecture(Some(values))).transpose()?;
     let apply = |version: &mut FunctionVersion| {
         version.code = Arc::clone(&code);
         version.architecture = architecture.unwrap_or(version.architecture);
@@ -152,13 +139,7 @@ pub(super) fn code(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> {
         })?;
         return reply(StatusCode::OK, &body);
     }
-    change_latest(
-        host,
-        &function,
-        request.revision_id.as_deref(),
-        request.publish,
-        apply,
-    )
+    change_latest(host, &function, request.revision_id.as_deref(), request.publish, apply)
 }
 
 /// `PublishVersion`.

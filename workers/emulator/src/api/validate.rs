@@ -124,9 +124,7 @@ pub(super) fn role(value: Option<&str>) -> Result<String, ApiError> {
     let holds = matches!(form.as_slice(), ["arn", partition, "iam", "", account, resource]
         if partition.starts_with("aws") && account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()) && resource.starts_with("role/"));
     let pattern = "Member must satisfy regular expression pattern: arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+";
-    holds
-        .then(|| value.to_owned())
-        .ok_or_else(|| ApiError::validation(value, "role", pattern))
+    holds.then(|| value.to_owned()).ok_or_else(|| ApiError::validation(value, "role", pattern))
 }
 
 /// At most one architecture; x86_64 where none is given.
@@ -145,11 +143,8 @@ pub(super) fn architecture(values: Option<&[String]>) -> Result<Architecture, Ap
 
 /// Environment variables: no reserved names, plain names, 4 KB in all.
 pub(super) fn environment(variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ApiError> {
-    let reserved: Vec<&str> = variables
-        .keys()
-        .map(String::as_str)
-        .filter(|name| RESERVED_VARIABLES.contains(name))
-        .collect();
+    let reserved: Vec<&str> =
+        variables.keys().map(String::as_str).filter(|name| RESERVED_VARIABLES.contains(name)).collect();
     if !reserved.is_empty() {
         return Err(ApiError::invalid_parameter(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have provided \
@@ -158,18 +153,14 @@ pub(super) fn environment(variables: BTreeMap<String, String>) -> Result<BTreeMa
         )));
     }
     let plain = |name: &str| {
-        name.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && name.starts_with(|first: char| first.is_ascii_alphabetic())
     };
     if let Some(name) = variables.keys().find(|name| !plain(name)) {
         let pattern = "Map keys must satisfy constraint: [Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+]";
         return Err(ApiError::validation(name, "environment.variables", pattern));
     }
-    let bytes: usize = variables
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > MAXIMUM_ENVIRONMENT_BYTES {
         return Err(ApiError::invalid_parameter(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have provided \

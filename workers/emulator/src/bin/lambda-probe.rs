@@ -7,10 +7,7 @@
 //! Environment: `PROBE_INIT_MS`, `PROBE_INIT_CPU_MS` (slow INIT), `PROBE_INIT_MARKER` (slow only while that file is absent),
 //! `PROBE_INIT_EXIT`, `PROBE_INIT_ERROR` (failing INIT), `PROBE_TICKER` (a thread that counts milliseconds).
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    reason = "a worker's standard output is its log, and a child's is its pipe"
-)]
+#![expect(clippy::print_stdout, reason = "a worker's standard output is its log, and a child's is its pipe")]
 
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -37,15 +34,9 @@ fn main() {
             }
         });
     }
-    let Ok(mut api) = RuntimeApi::connect(&address) else {
-        exit(3)
-    };
+    let Ok(mut api) = RuntimeApi::connect(&address) else { exit(3) };
     initialise(&mut api);
-    let mut state = State {
-        invocations: 0,
-        kept: Vec::new(),
-        workers: Vec::new(),
-    };
+    let mut state = State { invocations: 0, kept: Vec::new(), workers: Vec::new() };
     while let Ok((id, event)) = api.next() {
         state.invocations += 1;
         if serve(&mut api, &mut state, &id, &event).is_err() {
@@ -91,13 +82,7 @@ fn initialise(api: &mut RuntimeApi) {
 fn serve(api: &mut RuntimeApi, state: &mut State, id: &str, event: &[u8]) -> std::io::Result<()> {
     let parsed: Value = serde_json::from_slice(event).unwrap_or(Value::Null);
     let of = |name: &str, default: u64| parsed.get(name).and_then(Value::as_u64).unwrap_or(default);
-    let text = |name: &str| {
-        parsed
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text = |name: &str| parsed.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let reply = match text("command").as_str() {
         "spin" => spin_command(state, &parsed)?,
         "sleep" => {
@@ -110,25 +95,17 @@ fn serve(api: &mut RuntimeApi, state: &mut State, id: &str, event: &[u8]) -> std
         "error" => {
             let kind = format!("Lambda-Runtime-Function-Error-Type: {}", text("kind"));
             let body = json!({ "errorMessage": "as asked for", "errorType": "Probe.Error" });
-            return api.post(
-                &format!("invocation/{id}/error"),
-                &[&kind],
-                body.to_string().as_bytes(),
-            );
+            return api.post(&format!("invocation/{id}/error"), &[&kind], body.to_string().as_bytes());
         }
         "oversize" => Value::String("x".repeat(usize::try_from(of("bytes", 0)).unwrap_or(0))),
         "stream" => return api.stream(id, of("chunks", 2), parsed.get("fail").is_some()),
-        "env" => std::env::vars()
-            .map(|(name, value)| (name, Value::String(value)))
-            .collect(),
+        "env" => std::env::vars().map(|(name, value)| (name, Value::String(value))).collect(),
         "cpus" => {
             json!({ "visible": number("PENSTOCK_VISIBLE_CPUS"), "memory_mib": number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") })
         }
         "who" => json!({ "process_id": std::process::id(), "invocations": state.invocations }),
         "spawn" => {
-            let child = Command::new("/bin/sleep")
-                .arg(of("seconds", 60).to_string())
-                .spawn()?;
+            let child = Command::new("/bin/sleep").arg(of("seconds", 60).to_string()).spawn()?;
             json!({ "process_id": child.id() })
         }
         "ticks" => json!({ "ticks": TICKS.load(Ordering::Relaxed) }),
@@ -138,11 +115,7 @@ fn serve(api: &mut RuntimeApi, state: &mut State, id: &str, event: &[u8]) -> std
         }
         _ => return api.post(&format!("invocation/{id}/response"), &[], event),
     };
-    api.post(
-        &format!("invocation/{id}/response"),
-        &[],
-        reply.to_string().as_bytes(),
-    )
+    api.post(&format!("invocation/{id}/response"), &[], reply.to_string().as_bytes())
 }
 
 fn allocate(state: &mut State, mib: u64) -> Value {
@@ -154,9 +127,7 @@ fn allocate(state: &mut State, mib: u64) -> Value {
 
 /// CPU time of this thread, ms.
 fn cpu_ms() -> f64 {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map(Duration::from)
-        .unwrap_or_default();
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default();
     time.as_secs_f64() * 1000.0
 }
 
@@ -195,11 +166,7 @@ fn spin_command(state: &mut State, event: &Value) -> std::io::Result<Value> {
 
 fn start_worker() -> std::io::Result<Child> {
     let program = std::env::current_exe()?;
-    Command::new(program)
-        .arg("--spin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
+    Command::new(program).arg("--spin").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
 }
 
 /// Deals `pieces` of `piece_ms` CPU time each out to the workers; returns what they used in all.
@@ -247,23 +214,16 @@ impl RuntimeApi {
     fn connect(address: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            address: address.to_owned(),
-            stream: BufReader::new(stream),
-        })
+        Ok(Self { address: address.to_owned(), stream: BufReader::new(stream) })
     }
 
     /// Waits for the next event; returns its request id and payload.
     fn next(&mut self) -> std::io::Result<(String, Vec<u8>)> {
-        let head = format!(
-            "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: {}\r\n\r\n",
-            self.address
-        );
+        let head =
+            format!("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         self.stream.get_mut().write_all(head.as_bytes())?;
         let (headers, body) = self.read_answer()?;
-        let id = headers
-            .iter()
-            .find_map(|line| line.strip_prefix("lambda-runtime-aws-request-id: "));
+        let id = headers.iter().find_map(|line| line.strip_prefix("lambda-runtime-aws-request-id: "));
         Ok((id.unwrap_or_default().to_owned(), body))
     }
 

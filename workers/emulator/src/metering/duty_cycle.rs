@@ -34,10 +34,7 @@ pub(super) struct DutyCycleMeter {
 impl DutyCycleMeter {
     /// The mechanism with the share and period of `config`.
     pub(super) fn new(config: &MeteringConfig) -> Self {
-        Self {
-            cpu_scale: config.cpu_scale,
-            period: Duration::from_micros(config.quota_period_us),
-        }
+        Self { cpu_scale: config.cpu_scale, period: Duration::from_micros(config.quota_period_us) }
     }
 }
 
@@ -99,13 +96,7 @@ enum Order {
 
 impl Governor {
     fn new(share: f64, period: Duration) -> Self {
-        Self {
-            share,
-            period_s: period.as_secs_f64(),
-            used_before: 0.0,
-            started: 0.0,
-            stopped: false,
-        }
+        Self { share, period_s: period.as_secs_f64(), used_before: 0.0, started: 0.0, stopped: false }
     }
 
     /// `now` and `used` in seconds since any fixed instants.
@@ -179,9 +170,7 @@ impl Shared {
         let used: u64 = members.iter().copied().map(processes::proportional_bytes).sum();
         if used > self.memory_bytes {
             self.memory_kills.fetch_add(1, Ordering::Relaxed);
-            members
-                .iter()
-                .for_each(|pid| processes::signal(*pid, Signal::SIGKILL));
+            members.iter().for_each(|pid| processes::signal(*pid, Signal::SIGKILL));
         }
     }
 }
@@ -267,10 +256,6 @@ mod tests {
         let mut governor = Governor::new(0.25, Duration::from_millis(20));
         assert_eq!(governor.decide(60.0, 0.0), Order::Leave);
         let order = governor.decide(60.03, 0.03);
-        assert_eq!(
-            order,
-            Order::Stop,
-            "thirty busy ms are more than the saved ten and the grant of 7.5"
-        );
+        assert_eq!(order, Order::Stop, "thirty busy ms are more than the saved ten and the grant of 7.5");
     }
 }

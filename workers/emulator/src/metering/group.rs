@@ -20,10 +20,7 @@ pub(super) fn instance_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
     let started = processes::start_ticks(pid).unwrap_or(0);
-    format!(
-        "{PREFIX}{pid}-{started}-{}",
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{PREFIX}{pid}-{started}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Whether `name` is the group of an emulator that is no longer there.
@@ -53,18 +50,12 @@ pub(super) fn remove_stale(parent: &Path) {
 
 /// Creates `path` (its parent exists).
 pub(super) fn create(path: &Path) -> Result<(), MeterError> {
-    fs::create_dir(path).map_err(|source| MeterError::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::create_dir(path).map_err(|source| MeterError::File { path: path.to_owned(), source })
 }
 
 /// Writes a control file.
 pub(super) fn write(path: &Path, value: &str) -> Result<(), MeterError> {
-    fs::write(path, value).map_err(|source| MeterError::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::write(path, value).map_err(|source| MeterError::File { path: path.to_owned(), source })
 }
 
 /// Opens a control file to be kept.
@@ -87,9 +78,7 @@ pub(super) fn write_kept(file: &File, value: &str) -> bool {
 
 /// The number after `key` in a file of `key value` lines.
 pub(super) fn field(text: &str, key: &str) -> u64 {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(key).filter(|rest| rest.starts_with(' ')));
+    let line = text.lines().find_map(|line| line.strip_prefix(key).filter(|rest| rest.starts_with(' ')));
     line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
 }
 
@@ -152,10 +141,7 @@ mod tests {
     #[test]
     fn only_groups_of_dead_emulators_are_stale() {
         assert!(!is_stale(&instance_name()));
-        assert!(
-            is_stale(&format!("{PREFIX}{}-1-0", std::process::id())),
-            "the process id was used again"
-        );
+        assert!(is_stale(&format!("{PREFIX}{}-1-0", std::process::id())), "the process id was used again");
         assert!(is_stale(&format!("{PREFIX}4194304-99-0")));
         assert!(!is_stale("other-1-2-3") && !is_stale(&format!("{PREFIX}notes")));
     }
@@ -163,14 +149,7 @@ mod tests {
     #[test]
     fn fields_are_found_by_their_whole_name() {
         let text = "nr_periods 10\nnr_throttled 4\nthrottled_usec 77\n";
-        assert_eq!(
-            (
-                field(text, "nr_throttled"),
-                field(text, "throttled"),
-                field(text, "absent")
-            ),
-            (4, 0, 0)
-        );
+        assert_eq!((field(text, "nr_throttled"), field(text, "throttled"), field(text, "absent")), (4, 0, 0));
     }
 
     #[test]
@@ -178,14 +157,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let found = tree(dir.path());
-        assert_eq!(
-            found,
-            [
-                dir.path().join("a/b"),
-                dir.path().join("a"),
-                dir.path().to_owned()
-            ]
-        );
+        assert_eq!(found, [dir.path().join("a/b"), dir.path().join("a"), dir.path().to_owned()]);
         remove_tree(dir.path());
         assert!(!dir.path().exists());
     }

@@ -41,11 +41,7 @@ impl Janitor {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin");
         // A group of its own, so that a Ctrl-C at the terminal reaches the emulator only.
-        command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let started = command
             .spawn()
             .inspect_err(|error| tracing::warn!(%error, "no janitor: groups stay if this process is killed"));

@@ -29,13 +29,7 @@ pub(super) struct Leaves {
 impl Leaves {
     /// Leaves below `dir`, for processes that start in `entry` (which is `dir` itself or a folder in it).
     pub(super) fn new(dir: &Path, entry: &Path, cap: Quota, write_cap: WriteCap) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            entry: entry.to_owned(),
-            cap,
-            write_cap,
-            owners: Mutex::default(),
-        }
+        Self { dir: dir.to_owned(), entry: entry.to_owned(), cap, write_cap, owners: Mutex::default() }
     }
 
     /// Moves every process that has no leaf of its own into one, and removes the leaves of processes that are gone.

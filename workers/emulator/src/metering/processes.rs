@@ -41,9 +41,7 @@ pub fn with_marker(marker: &str) -> Vec<u32> {
 
 fn has_marker(pid: u32, marker: &str) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment
-        .split(|byte| *byte == 0)
-        .any(|entry| entry == marker.as_bytes())
+    environment.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
 }
 
 /// `pid` and all its living descendants.
@@ -55,11 +53,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
         next += 1;
         for task in tasks(parent) {
             let children = fs::read_to_string(task.join("children")).unwrap_or_default();
-            found.extend(
-                children
-                    .split_ascii_whitespace()
-                    .filter_map(|child| child.parse::<u32>().ok()),
-            );
+            found.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
         }
     }
     found
@@ -70,10 +64,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 pub fn cpu_ns(pid: u32) -> u64 {
     let of_task = |task: PathBuf| -> u64 {
         let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-        text.split_ascii_whitespace()
-            .next()
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0)
+        text.split_ascii_whitespace().next().and_then(|value| value.parse().ok()).unwrap_or(0)
     };
     tasks(pid).map(of_task).sum()
 }
@@ -82,11 +73,7 @@ pub fn cpu_ns(pid: u32) -> u64 {
 #[must_use]
 pub fn resident_bytes(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = text
-        .split_ascii_whitespace()
-        .nth(1)
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(0);
+    let pages: u64 = text.split_ascii_whitespace().nth(1).and_then(|value| value.parse().ok()).unwrap_or(0);
     pages * PAGE_BYTES
 }
 
@@ -100,10 +87,7 @@ pub fn proportional_bytes(pid: u32) -> u64 {
 }
 
 fn tasks(pid: u32) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path())
 }
 

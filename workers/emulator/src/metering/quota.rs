@@ -45,13 +45,8 @@ impl Quota {
     #[must_use]
     pub fn of_cores(cores: f64, period_us: u64) -> Self {
         let smallest_period = MINIMUM_QUOTA_US as f64 / cores;
-        let period_us = period_us
-            .max(whole(smallest_period.ceil()))
-            .min(MAXIMUM_PERIOD_US);
-        Self {
-            quota_us: whole((cores * period_us as f64).round()).max(MINIMUM_QUOTA_US),
-            period_us,
-        }
+        let period_us = period_us.max(whole(smallest_period.ceil())).min(MAXIMUM_PERIOD_US);
+        Self { quota_us: whole((cores * period_us as f64).round()).max(MINIMUM_QUOTA_US), period_us }
     }
 
     /// Cores that this limit grants.
@@ -76,20 +71,8 @@ mod tests {
 
     #[test]
     fn a_memory_size_buys_its_share_of_a_period() {
-        assert_eq!(
-            Quota::of_cores(vcpus(1769), 20_000),
-            Quota {
-                quota_us: 20_000,
-                period_us: 20_000
-            }
-        );
-        assert_eq!(
-            Quota::of_cores(vcpus(1769) * 0.25, 20_000),
-            Quota {
-                quota_us: 5_000,
-                period_us: 20_000
-            }
-        );
+        assert_eq!(Quota::of_cores(vcpus(1769), 20_000), Quota { quota_us: 20_000, period_us: 20_000 });
+        assert_eq!(Quota::of_cores(vcpus(1769) * 0.25, 20_000), Quota { quota_us: 5_000, period_us: 20_000 });
         assert_eq!(Quota::of_cores(vcpus(10_240), 20_000).quota_us, 115_772);
     }
 
@@ -97,10 +80,7 @@ mod tests {
     fn the_period_grows_where_the_kernel_would_refuse_the_quota() {
         let quota = Quota::of_cores(vcpus(128) * 0.25, 20_000);
         assert!(quota.quota_us >= 1_000 && quota.period_us > 20_000, "{quota:?}");
-        assert!(
-            (quota.cores() / (vcpus(128) * 0.25) - 1.0).abs() < 0.01,
-            "{quota:?}"
-        );
+        assert!((quota.cores() / (vcpus(128) * 0.25) - 1.0).abs() < 0.01, "{quota:?}");
     }
 
     #[test]

@@ -32,10 +32,7 @@ pub(super) struct SignalCell {
 impl SignalCell {
     /// A cell whose processes carry the spec's marker.
     pub(super) fn new(spec: &CellSpec) -> Self {
-        Self {
-            marker: spec.marker.clone(),
-            peak: Mutex::new(0),
-        }
+        Self { marker: spec.marker.clone(), peak: Mutex::new(0) }
     }
 
     /// Every process of the sandbox.
@@ -74,20 +71,12 @@ impl Cell for SignalCell {
 
     fn usage(&self) -> Usage {
         let cpu_ns = self.processes().into_iter().map(processes::cpu_ns).sum();
-        Usage {
-            cpu_ns,
-            memory_peak_bytes: self.memory_peak_bytes(),
-            ..Usage::default()
-        }
+        Usage { cpu_ns, memory_peak_bytes: self.memory_peak_bytes(), ..Usage::default() }
     }
 
     /// The largest sum seen at the ends of invocations, not a true peak.
     fn memory_peak_bytes(&self) -> u64 {
-        let now: u64 = self
-            .processes()
-            .into_iter()
-            .map(processes::proportional_bytes)
-            .sum();
+        let now: u64 = self.processes().into_iter().map(processes::proportional_bytes).sum();
         let mut peak = lock(&self.peak);
         *peak = now.max(*peak);
         *peak

@@ -32,10 +32,7 @@ pub(super) struct MeterV1 {
 impl MeterV1 {
     /// Makes this emulator's group in every hierarchy.
     pub(super) fn open(config: &MeteringConfig) -> Result<Self, MeterError> {
-        let refused = |reason: String| MeterError::NotPermitted {
-            mechanism: "cgroup_v1",
-            reason,
-        };
+        let refused = |reason: String| MeterError::NotPermitted { mechanism: "cgroup_v1", reason };
         let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let name = group::instance_name();
@@ -64,11 +61,7 @@ impl MeterV1 {
             }
         }
         group::write(&roots["cpu"].join("cpu.shares"), &CPU_SHARES.to_string())?;
-        Ok(Self {
-            roots,
-            cpu_scale: config.cpu_scale,
-            period_us: config.quota_period_us,
-        })
+        Ok(Self { roots, cpu_scale: config.cpu_scale, period_us: config.quota_period_us })
     }
 
     /// One group below this emulator's in every hierarchy.
@@ -118,13 +111,7 @@ impl Meter for MeterV1 {
     fn groups(&self) -> Vec<PathBuf> {
         // The freezer's first: it is the one through which processes are ended.
         let mut groups = vec![self.roots["freezer"].clone()];
-        groups.extend(
-            self.roots
-                .values()
-                .filter(|root| **root != groups[0])
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        groups.extend(self.roots.values().filter(|root| **root != groups[0]).cloned().collect::<Vec<_>>());
         groups
     }
 
@@ -213,10 +200,7 @@ fn mount_of(mounts: &str, controller: &str) -> Option<PathBuf> {
         let [_, path, "cgroup", options, ..] = fields.as_slice() else {
             return None;
         };
-        options
-            .split(',')
-            .any(|option| option == controller)
-            .then(|| PathBuf::from(path))
+        options.split(',').any(|option| option == controller).then(|| PathBuf::from(path))
     })
 }
 
@@ -225,10 +209,7 @@ fn own_group<'a>(text: &'a str, controller: &str) -> &'a str {
     let group = text.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        controllers
-            .split(',')
-            .any(|name| name == controller)
-            .then_some(path)
+        controllers.split(',').any(|name| name == controller).then_some(path)
     });
     group.unwrap_or("/")
 }
@@ -244,10 +225,7 @@ mod tests {
 
     #[test]
     fn hierarchies_are_found_also_where_controllers_are_mounted_together() {
-        assert_eq!(
-            mount_of(MOUNTS, "cpuacct"),
-            Some("/sys/fs/cgroup/cpu,cpuacct".into())
-        );
+        assert_eq!(mount_of(MOUNTS, "cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
         assert_eq!(mount_of(MOUNTS, "cpu"), mount_of(MOUNTS, "cpuacct"));
         assert_eq!(mount_of(MOUNTS, "freezer"), None);
     }
@@ -256,11 +234,7 @@ mod tests {
     fn the_own_group_is_read_by_controller() {
         let text = "5:cpu,cpuacct:/user.slice\n4:memory:/\n0::/init\n";
         assert_eq!(
-            (
-                own_group(text, "cpuacct"),
-                own_group(text, "memory"),
-                own_group(text, "pids")
-            ),
+            (own_group(text, "cpuacct"), own_group(text, "memory"), own_group(text, "pids")),
             ("/user.slice", "/", "/")
         );
     }

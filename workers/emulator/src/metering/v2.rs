@@ -28,29 +28,19 @@ pub(super) struct MeterV2 {
 impl MeterV2 {
     /// Makes this emulator's group below the group that this process is in.
     pub(super) fn open(config: &MeteringConfig) -> Result<Self, MeterError> {
-        let refused = |reason: String| MeterError::NotPermitted {
-            mechanism: "cgroup_v2",
-            reason,
-        };
+        let refused = |reason: String| MeterError::NotPermitted { mechanism: "cgroup_v2", reason };
         let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mount =
             mount_point(&mounts).ok_or_else(|| refused("the unified hierarchy is not mounted".to_owned()))?;
-        let path = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::"))
-            .unwrap_or("/");
+        let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         let parent = mount.join(path.trim_start_matches('/'));
         let offered = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
         if !["cpu", "memory"]
             .iter()
             .all(|wanted| offered.split_ascii_whitespace().any(|name| name == *wanted))
         {
-            return Err(refused(format!(
-                "`{}` offers only `{}`",
-                parent.display(),
-                offered.trim()
-            )));
+            return Err(refused(format!("`{}` offers only `{}`", parent.display(), offered.trim())));
         }
         group::remove_stale(&parent);
         delegate(&parent).map_err(|error| refused(error.to_string()))?;
@@ -63,11 +53,7 @@ impl MeterV2 {
         group::create(&root)?;
         group::write(&root.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
         group::write(&root.join("cpu.weight"), &CPU_WEIGHT.to_string())?;
-        Ok(Self {
-            root,
-            cpu_scale: config.cpu_scale,
-            period_us: config.quota_period_us,
-        })
+        Ok(Self { root, cpu_scale: config.cpu_scale, period_us: config.quota_period_us })
     }
 }
 
@@ -94,10 +80,7 @@ impl Meter for MeterV2 {
         group::create(&dir)?;
         let cores = vcpus(spec.memory_mib) * self.cpu_scale;
         write_cap(&dir, Quota::of_cores(cores, self.period_us))?;
-        group::write(
-            &dir.join("memory.max"),
-            &(u64::from(spec.memory_mib) << 20).to_string(),
-        )?;
+        group::write(&dir.join("memory.max"), &(u64::from(spec.memory_mib) << 20).to_string())?;
         let swap = dir.join("memory.swap.max");
         if swap.exists() {
             group::write(&swap, "0")?;
@@ -187,11 +170,7 @@ impl Cell for CellV2 {
     }
 
     fn memory_peak_bytes(&self) -> u64 {
-        let text = self
-            .memory_peak
-            .as_ref()
-            .map(group::read_kept)
-            .unwrap_or_default();
+        let text = self.memory_peak.as_ref().map(group::read_kept).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
@@ -205,10 +184,7 @@ impl Cell for CellV2 {
 }
 
 fn write_cap(dir: &Path, quota: Quota) -> Result<(), MeterError> {
-    group::write(
-        &dir.join("cpu.max"),
-        &format!("{} {}", quota.quota_us, quota.period_us),
-    )
+    group::write(&dir.join("cpu.max"), &format!("{} {}", quota.quota_us, quota.period_us))
 }
 
 /// The mount point of the unified hierarchy.
@@ -233,15 +209,8 @@ mod tests {
         let meter = MeterV2::below(parent.path(), &config).unwrap();
         let dir = meter.root.join("s1");
         // `create` makes the folder, and the kernel its files; here a first, failing call makes the folder.
-        let spec = CellSpec {
-            name: "s1".into(),
-            memory_mib,
-            marker: String::new(),
-        };
-        assert!(
-            meter.open(&spec).is_err(),
-            "without the kernel's files the descriptors cannot be kept"
-        );
+        let spec = CellSpec { name: "s1".into(), memory_mib, marker: String::new() };
+        assert!(meter.open(&spec).is_err(), "without the kernel's files the descriptors cannot be kept");
         let text = |path: &str| fs::read_to_string(dir.join(path)).unwrap_or_default();
         assert_eq!(text("memory.max"), (u64::from(memory_mib) << 20).to_string());
         assert_eq!(text("pids.max"), "1024");
@@ -266,20 +235,12 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.join("cgroup.freeze")).unwrap(), "1");
         cell.thaw();
         assert_eq!(fs::read_to_string(dir.join("cgroup.freeze")).unwrap(), "0");
-        fs::write(
-            dir.join("cpu.stat"),
-            "usage_usec 7\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n",
-        )
-        .unwrap();
+        fs::write(dir.join("cpu.stat"), "usage_usec 7\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n")
+            .unwrap();
         fs::write(dir.join("memory.events"), "oom 1\noom_kill 1\n").unwrap();
         let usage = cell.usage();
         assert_eq!(
-            (
-                usage.cpu_ns,
-                usage.periods,
-                usage.throttled_periods,
-                usage.throttled_ns
-            ),
+            (usage.cpu_ns, usage.periods, usage.throttled_periods, usage.throttled_ns),
             (7000, 5, 2, 9000)
         );
         assert_eq!(usage.memory_kills, 1);
@@ -290,14 +251,8 @@ mod tests {
     fn above_one_vcpu_each_process_starts_below_a_cap_of_its_own() {
         let (_parent, dir, _cell) = cell(3538);
         assert_eq!(fs::read_to_string(dir.join("cpu.max")).unwrap(), "10000 20000");
-        assert_eq!(
-            fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap(),
-            "+cpu"
-        );
-        assert_eq!(
-            fs::read_to_string(dir.join("entry/cpu.max")).unwrap(),
-            "5000 20000"
-        );
+        assert_eq!(fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap(), "+cpu");
+        assert_eq!(fs::read_to_string(dir.join("entry/cpu.max")).unwrap(), "5000 20000");
     }
 
     #[test]
@@ -311,10 +266,7 @@ mod tests {
         for pid in [41, 42] {
             let leaf = dir.path().join(format!("process-{pid}"));
             assert_eq!(fs::read_to_string(leaf.join("cpu.max")).unwrap(), "5000 20000");
-            assert_eq!(
-                fs::read_to_string(leaf.join("cgroup.procs")).unwrap(),
-                pid.to_string()
-            );
+            assert_eq!(fs::read_to_string(leaf.join("cgroup.procs")).unwrap(), pid.to_string());
         }
         // A child of 42 starts in its leaf and is moved on.
         fs::write(dir.path().join("process-42/cgroup.procs"), "42\n43\n").unwrap();

@@ -23,12 +23,7 @@ pub(crate) struct LogBuffer {
 impl LogBuffer {
     /// A log that reads from `pipe`.
     pub(crate) fn new(function: &str, forward: bool, pipe: Receiver) -> Self {
-        Self {
-            function: function.to_owned(),
-            forward,
-            pipe,
-            kept: Mutex::new(VecDeque::new()),
-        }
+        Self { function: function.to_owned(), forward, pipe, kept: Mutex::new(VecDeque::new()) }
     }
 
     /// Reads until every writer is gone.

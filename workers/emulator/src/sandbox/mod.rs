@@ -38,11 +38,7 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// The runtime answered.
-    Answered {
-        body: Bytes,
-        error: Option<FunctionError>,
-        duration: Duration,
-    },
+    Answered { body: Bytes, error: Option<FunctionError>, duration: Duration },
     /// The runtime's answer was over the limit.
     TooLarge { bytes: usize, duration: Duration },
     /// The bootstrap ended while it had the event.
@@ -135,11 +131,7 @@ impl Sandbox {
             self.cell.thaw();
             slot.frozen = false;
         }
-        slot.queued = Some(Job {
-            event,
-            deadline_ms,
-            done,
-        });
+        slot.queued = Some(Job { event, deadline_ms, done });
         if let Some(waiting) = slot.waiting.take() {
             let _ = waiting.send(());
         }
@@ -154,18 +146,9 @@ impl Sandbox {
                 if let Some(init) = slot.init.take() {
                     let _ = init.send(InitEnding::Ready(self.started.elapsed()));
                 }
-                if let Some(Job {
-                    event,
-                    deadline_ms,
-                    done,
-                }) = slot.queued.take()
-                {
+                if let Some(Job { event, deadline_ms, done }) = slot.queued.take() {
                     let request_id = event.request_id.clone();
-                    slot.active = Some(Active {
-                        request_id,
-                        delivered: Instant::now(),
-                        done,
-                    });
+                    slot.active = Some(Active { request_id, delivered: Instant::now(), done });
                     return Delivery { event, deadline_ms };
                 }
                 let (waiting, woken) = oneshot::channel();

@@ -33,11 +33,7 @@ pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener) {
 async fn handle(sandbox: Arc<Sandbox>, request: Request<Incoming>) -> Result<Answer, Break> {
     let path = request.uri().path().to_owned();
     let Some(call) = path.strip_prefix("/2018-06-01/runtime/") else {
-        return Ok(refusal(
-            StatusCode::NOT_FOUND,
-            "NotFound",
-            "this part of the API is not emulated",
-        ));
+        return Ok(refusal(StatusCode::NOT_FOUND, "NotFound", "this part of the API is not emulated"));
     };
     match (request.method(), call) {
         (&Method::GET, "invocation/next") => Ok(next(&sandbox).await),
@@ -91,11 +87,7 @@ async fn answer(sandbox: &Sandbox, id: &str, request: Request<Incoming>, is_erro
         Ok(collected) => collected,
         // The runtime broke off in the middle of its answer: its exit will tell.
         Err(_) => {
-            return refusal(
-                StatusCode::BAD_REQUEST,
-                "TruncatedResponse",
-                "the response was cut off",
-            );
+            return refusal(StatusCode::BAD_REQUEST, "TruncatedResponse", "the response was cut off");
         }
     };
     match collected {
@@ -105,11 +97,7 @@ async fn answer(sandbox: &Sandbox, id: &str, request: Request<Incoming>, is_erro
                 .filter(|trailers| trailers.contains_key(ERROR_TYPE))
                 .map(|_| FunctionError::Unhandled);
             let error = reported.or(late);
-            match sandbox.answer(id, |duration| Ending::Answered {
-                body,
-                error,
-                duration,
-            }) {
+            match sandbox.answer(id, |duration| Ending::Answered { body, error, duration }) {
                 true => accepted(),
                 false => refusal(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID"),
             }
@@ -134,8 +122,5 @@ fn accepted() -> Answer {
 }
 
 fn refusal(status: StatusCode, error_type: &str, message: &str) -> Answer {
-    json(
-        status,
-        serde_json::json!({ "errorMessage": message, "errorType": error_type }).to_string(),
-    )
+    json(status, serde_json::json!({ "errorMessage": message, "errorType": error_type }).to_string())
 }

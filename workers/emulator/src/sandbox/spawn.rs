@@ -45,9 +45,7 @@ pub(crate) enum StartError {
 impl StartError {
     /// The failure that the caller sees.
     pub(crate) fn failure(&self) -> Failure {
-        Failure::InvalidEntrypoint {
-            reason: self.to_string(),
-        }
+        Failure::InvalidEntrypoint { reason: self.to_string() }
     }
 }
 
@@ -66,19 +64,11 @@ pub(crate) async fn start(
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let runtime_api = listener.local_addr()?;
     let marker = format!("AWS_LAMBDA_RUNTIME_API={runtime_api}");
-    let spec = CellSpec {
-        name: format!("sandbox-{}", around.id),
-        memory_mib: version.memory_mib,
-        marker,
-    };
+    let spec = CellSpec { name: format!("sandbox-{}", around.id), memory_mib: version.memory_mib, marker };
     let cell = around.meter.open(&spec)?;
     let started = Instant::now();
-    let (mut child, pipe) = spawn(
-        &bootstrap,
-        &environment(version, &around, runtime_api),
-        &cell.entry(),
-    )
-    .inspect_err(|_| cell.close())?;
+    let (mut child, pipe) = spawn(&bootstrap, &environment(version, &around, runtime_api), &cell.entry())
+        .inspect_err(|_| cell.close())?;
     let pid = child.id().unwrap_or(0);
     cell.started(pid);
     let (init, init_ending) = oneshot::channel();
@@ -123,15 +113,11 @@ pub(crate) async fn start(
 }
 
 fn check_entrypoint(bootstrap: &Path) -> Result<(), StartError> {
-    let metadata = std::fs::metadata(bootstrap)
-        .ok()
-        .filter(std::fs::Metadata::is_file);
+    let metadata = std::fs::metadata(bootstrap).ok().filter(std::fs::Metadata::is_file);
     let mode = metadata.map(|metadata| metadata.permissions().mode());
     match mode {
         Some(mode) if mode & 0o111 != 0 => Ok(()),
-        Some(_) => Err(StartError::Entrypoint(
-            "fork/exec /var/task/bootstrap: permission denied".to_owned(),
-        )),
+        Some(_) => Err(StartError::Entrypoint("fork/exec /var/task/bootstrap: permission denied".to_owned())),
         None => {
             let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
             Err(StartError::Entrypoint(text.to_owned()))
@@ -180,14 +166,8 @@ fn environment(
         ("AWS_LAMBDA_FUNCTION_VERSION", version.version.clone()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.memory_mib.to_string()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
-        (
-            "AWS_LAMBDA_LOG_GROUP_NAME",
-            format!("/aws/lambda/{}", version.name),
-        ),
-        (
-            "AWS_LAMBDA_LOG_STREAM_NAME",
-            format!("[{}]sandbox-{}", version.version, around.id),
-        ),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", version.name)),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", format!("[{}]sandbox-{}", version.version, around.id)),
         ("AWS_REGION", region.to_owned()),
         ("AWS_DEFAULT_REGION", region.to_owned()),
         ("AWS_ACCESS_KEY_ID", "emulated".to_owned()),
@@ -195,28 +175,15 @@ fn environment(
         ("AWS_SESSION_TOKEN", "emulated".to_owned()),
         ("LAMBDA_TASK_ROOT", folder.to_string()),
         ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
-        (
-            "LD_LIBRARY_PATH",
-            format!("/lib64:/usr/lib64:/var/runtime:{folder}:{folder}/lib:/opt/lib"),
-        ),
+        ("LD_LIBRARY_PATH", format!("/lib64:/usr/lib64:/var/runtime:{folder}:{folder}/lib:/opt/lib")),
         ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin".to_owned()),
         ("LANG", "en_US.UTF-8".to_owned()),
         ("TZ", ":UTC".to_owned()),
         ("_HANDLER", version.handler.clone()),
-        (
-            "PENSTOCK_VISIBLE_CPUS",
-            visible_cpus(version.memory_mib).to_string(),
-        ),
+        ("PENSTOCK_VISIBLE_CPUS", visible_cpus(version.memory_mib).to_string()),
     ];
-    let mut all: Vec<(String, String)> = fixed
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    all.extend(
-        version
-            .environment
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    let mut all: Vec<(String, String)> =
+        fixed.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    all.extend(version.environment.iter().map(|(name, value)| (name.clone(), value.clone())));
     all
 }

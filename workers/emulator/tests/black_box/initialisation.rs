@@ -7,10 +7,8 @@ use serde_json::json;
 fn init_is_measured_and_billed() {
     let local = Local::start("environment = { PROBE_INIT_MS = '300' }");
     let tail = local.invoke(json!({})).tail();
-    let (init, billed) = (
-        report_value(&tail, "Init Duration").unwrap(),
-        report_value(&tail, "Billed Duration").unwrap(),
-    );
+    let (init, billed) =
+        (report_value(&tail, "Init Duration").unwrap(), report_value(&tail, "Billed Duration").unwrap());
     assert!((300.0..2000.0).contains(&init) && billed >= init, "{tail}");
 }
 
@@ -26,10 +24,7 @@ fn an_init_over_its_limit_runs_again_inside_the_invocation() {
     );
     assert!(report_value(&tail, "Init Duration").is_none(), "{tail}");
     let duration = report_value(&tail, "Duration").unwrap();
-    assert!(
-        duration >= 700.0,
-        "the second INIT is part of the duration: {tail}"
-    );
+    assert!(duration >= 700.0, "the second INIT is part of the duration: {tail}");
     assert!(
         report_value(&tail, "Billed Duration").unwrap() >= duration + 299.0,
         "the first is billed too: {tail}"
@@ -43,11 +38,7 @@ fn a_second_init_is_under_the_functions_timeout() {
     );
     let got = local.invoke(json!({}));
     assert_eq!(got.json()["errorType"], "Sandbox.Timedout");
-    assert!(
-        got.text.contains("Task timed out after 1.00 seconds"),
-        "{}",
-        got.text
-    );
+    assert!(got.text.contains("Task timed out after 1.00 seconds"), "{}", got.text);
 }
 
 #[test]
@@ -66,15 +57,11 @@ fn an_init_that_succeeds_the_second_time_serves() {
 fn a_bootstrap_that_exits_in_init_is_tried_twice_and_reported() {
     let local = Local::start("environment = { PROBE_INIT_EXIT = '7' }");
     let got = local.invoke(json!({}));
-    assert_eq!(
-        (got.status, got.header("x-amz-function-error")),
-        (200, Some("Unhandled"))
-    );
+    assert_eq!((got.status, got.header("x-amz-function-error")), (200, Some("Unhandled")));
     assert_eq!(got.json()["errorType"], "Runtime.ExitError");
     assert!(got.text.contains("exit status 7"), "{}", got.text);
     assert!(
-        got.tail()
-            .contains("Phase: init\tStatus: error\tError Type: Runtime.ExitError"),
+        got.tail().contains("Phase: init\tStatus: error\tError Type: Runtime.ExitError"),
         "{}",
         got.tail()
     );

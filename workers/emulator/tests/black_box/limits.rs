@@ -20,10 +20,7 @@ fn while_busy(local: &Local, work: impl FnOnce()) {
     std::thread::scope(|scope| {
         scope.spawn(|| local.invoke(json!({ "command": "sleep", "ms": 1000 })));
         crate::support::eventually("the first one runs", || {
-            local
-                .sandboxes()
-                .first()
-                .is_some_and(|sandbox| sandbox["state"] == "busy")
+            local.sandboxes().first().is_some_and(|sandbox| sandbox["state"] == "busy")
         });
         work();
     });
@@ -32,14 +29,9 @@ fn while_busy(local: &Local, work: impl FnOnce()) {
 #[test]
 fn the_accounts_concurrency_is_a_limit() {
     let local = Local::start("[limits]\naccount_concurrency = 1");
-    while_busy(&local, || {
-        refused(&local.invoke(json!({})), "ConcurrentInvocationLimitExceeded")
-    });
+    while_busy(&local, || refused(&local.invoke(json!({})), "ConcurrentInvocationLimitExceeded"));
     assert_eq!(local.invoke(json!({})).status, 200);
-    assert_eq!(
-        (&local.bill()["throttles"], &local.bill()["invocations"]),
-        (&json!(1), &json!(2))
-    );
+    assert_eq!((&local.bill()["throttles"], &local.bill()["invocations"]), (&json!(1), &json!(2)));
 }
 
 #[test]
@@ -49,31 +41,17 @@ fn reserved_concurrency_is_a_limit_of_its_own() {
     let put = |units: i64| local.call("PUT", path, json!({ "ReservedConcurrentExecutions": units }));
     assert_eq!(put(1).json(), json!({ "ReservedConcurrentExecutions": 1 }));
     while_busy(&local, || {
-        refused(
-            &local.invoke(json!({})),
-            "ReservedFunctionConcurrentInvocationLimitExceeded",
-        )
+        refused(&local.invoke(json!({})), "ReservedFunctionConcurrentInvocationLimitExceeded")
     });
-    let shown = local
-        .call("GET", "/2019-09-30/functions/probe/concurrency", Value::Null)
-        .json();
+    let shown = local.call("GET", "/2019-09-30/functions/probe/concurrency", Value::Null).json();
     assert_eq!(shown["ReservedConcurrentExecutions"], 1);
-    let settings = local
-        .call("GET", "/2016-08-19/account-settings", Value::Null)
-        .json();
+    let settings = local.call("GET", "/2016-08-19/account-settings", Value::Null).json();
     assert_eq!(settings["AccountLimit"]["UnreservedConcurrentExecutions"], 999);
     let too_many = put(901);
     assert_eq!(too_many.status, 400);
-    assert!(
-        too_many.text.contains("below its minimum value of [100]"),
-        "{}",
-        too_many.text
-    );
+    assert!(too_many.text.contains("below its minimum value of [100]"), "{}", too_many.text);
     put(0);
-    refused(
-        &local.invoke(json!({})),
-        "ReservedFunctionConcurrentInvocationLimitExceeded",
-    );
+    refused(&local.invoke(json!({})), "ReservedFunctionConcurrentInvocationLimitExceeded");
     assert_eq!(local.call("DELETE", path, Value::Null).status, 204);
     assert_eq!(local.invoke(json!({})).status, 200);
 }
@@ -90,22 +68,15 @@ fn ten_requests_a_second_per_unit_of_concurrency() {
 #[test]
 fn scaling_up_too_fast_is_throttled_and_warm_sandboxes_still_serve() {
     let local = Local::start("[limits]\nenvironments_per_10_seconds = 1");
-    while_busy(&local, || {
-        refused(&local.invoke(json!({})), "ConcurrentInvocationLimitExceeded")
-    });
+    while_busy(&local, || refused(&local.invoke(json!({})), "ConcurrentInvocationLimitExceeded"));
     assert_eq!(local.invoke(json!({})).status, 200);
 }
 
 #[test]
 fn configuration_calls_have_their_own_rate() {
     let local = Local::start("[limits]\ncontrol_plane_requests_per_second = 2");
-    let statuses: Vec<u16> = (0..6)
-        .map(|_| {
-            local
-                .call("GET", "/2016-08-19/account-settings", Value::Null)
-                .status
-        })
-        .collect();
+    let statuses: Vec<u16> =
+        (0..6).map(|_| local.call("GET", "/2016-08-19/account-settings", Value::Null).status).collect();
     assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
 }
 
@@ -122,19 +93,10 @@ fn the_bill_adds_up() {
         })
         .sum();
     let bill = local.bill();
-    assert_eq!(
-        (&bill["invocations"], &bill["cold_starts"]),
-        (&json!(5), &json!(1))
-    );
-    assert!(
-        (bill["gb_seconds"].as_f64().unwrap() - billed / 1000.0).abs() < 1e-9,
-        "{bill}"
-    );
+    assert_eq!((&bill["invocations"], &bill["cold_starts"]), (&json!(5), &json!(1)));
+    assert!((bill["gb_seconds"].as_f64().unwrap() - billed / 1000.0).abs() < 1e-9, "{bill}");
     let expected = billed / 1000.0 * 0.000_016_666_7 + 5.0 * 0.2e-6;
-    assert!(
-        (bill["total_usd"].as_f64().unwrap() - expected).abs() < 1e-15,
-        "{bill}"
-    );
+    assert!((bill["total_usd"].as_f64().unwrap() - expected).abs() < 1e-15, "{bill}");
 }
 
 #[test]
@@ -142,10 +104,7 @@ fn under_concurrency_every_answer_is_the_callers_own() {
     let local = Local::start(
         "[limits]\naccount_concurrency = 4\nrequests_per_second_per_concurrency = 0\n[metering]\ncpu_scale = 1.0",
     );
-    let (answered, throttled) = (
-        std::sync::atomic::AtomicU64::new(0),
-        std::sync::atomic::AtomicU64::new(0),
-    );
+    let (answered, throttled) = (std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (local, answered, throttled) = (&local, &answered, &throttled);

@@ -5,12 +5,7 @@ use serde_json::{Value, json};
 
 /// CPU time over wall time of a spin.
 fn share(reply: &Value) -> f64 {
-    let wall: f64 = reply["wall_ms"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_f64)
-        .sum();
+    let wall: f64 = reply["wall_ms"].as_array().unwrap().iter().filter_map(Value::as_f64).sum();
     reply["cpu_ms"].as_f64().unwrap() / wall
 }
 
@@ -67,29 +62,10 @@ fn a_sandbox_over_its_memory_is_killed_with_the_right_words() {
     let used = crate::support::report_value(&fits.tail(), "Max Memory Used").unwrap();
     assert!((40.0..128.0).contains(&used), "{}", fits.tail());
     let killed = local.invoke(json!({ "command": "allocate", "mib": 200 }));
-    assert_eq!(
-        killed.json()["errorType"],
-        "Runtime.OutOfMemory",
-        "{}",
-        killed.text
-    );
-    assert!(
-        killed.text.contains("Runtime exited with error: signal: killed"),
-        "{}",
-        killed.text
-    );
-    assert!(
-        killed
-            .tail()
-            .contains("Status: error\tError Type: Runtime.OutOfMemory"),
-        "{}",
-        killed.tail()
-    );
-    assert!(
-        killed.tail().contains("Max Memory Used: 128 MB"),
-        "{}",
-        killed.tail()
-    );
+    assert_eq!(killed.json()["errorType"], "Runtime.OutOfMemory", "{}", killed.text);
+    assert!(killed.text.contains("Runtime exited with error: signal: killed"), "{}", killed.text);
+    assert!(killed.tail().contains("Status: error\tError Type: Runtime.OutOfMemory"), "{}", killed.tail());
+    assert!(killed.tail().contains("Max Memory Used: 128 MB"), "{}", killed.tail());
     assert_eq!(local.invoke(json!({})).status, 200);
 }
 
@@ -97,10 +73,7 @@ fn a_sandbox_over_its_memory_is_killed_with_the_right_words() {
 fn without_control_groups_the_share_is_kept_by_signals() {
     let local = Local::start("memory_mib = [884]\n[metering]\nmode = 'duty_cycle'\ncpu_scale = 0.5");
     let got = share(&local.invoke(json!({ "command": "spin", "cpu_ms": 200 })).json());
-    assert!(
-        (0.10..0.35).contains(&got),
-        "884 MiB at half a core per vCPU got {got} of a core"
-    );
+    assert!((0.10..0.35).contains(&got), "884 MiB at half a core per vCPU got {got} of a core");
     let health = local.call("GET", "/_penstock/health", Value::Null).json();
     assert_eq!(health["metering"], "duty_cycle");
 }
@@ -110,14 +83,8 @@ fn without_control_groups_everything_still_freezes_and_ends() {
     let local = Local::start(
         "timeout_seconds = 1\nenvironment = { PROBE_TICKER = '1' }\n[lifecycle]\nfreeze_grace_ms = 0\n[metering]\nmode = 'none'",
     );
-    let ticks = || {
-        local.invoke(json!({ "command": "ticks" })).json()["ticks"]
-            .as_u64()
-            .unwrap()
-    };
-    let child = local.invoke(json!({ "command": "spawn" })).json()["process_id"]
-        .as_u64()
-        .unwrap();
+    let ticks = || local.invoke(json!({ "command": "ticks" })).json()["ticks"].as_u64().unwrap();
+    let child = local.invoke(json!({ "command": "spawn" })).json()["process_id"].as_u64().unwrap();
     let before = ticks();
     std::thread::sleep(std::time::Duration::from_millis(600));
     assert!(ticks() - before < 200);
@@ -129,37 +96,21 @@ fn without_control_groups_everything_still_freezes_and_ends() {
 fn a_killed_emulator_leaves_nothing_behind() {
     // A separate process, since this one is to go on.
     let package = tempfile::tempdir().unwrap();
-    std::fs::copy(
-        env!("CARGO_BIN_EXE_lambda-probe"),
-        package.path().join("bootstrap"),
-    )
-    .unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_lambda-probe"), package.path().join("bootstrap")).unwrap();
     let config = package.path().join("emulator.toml");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     std::fs::write(&config, format!("listen = '127.0.0.1:{port}'\n[lifecycle]\nfreeze_grace_ms = 0\n[[function]]\nname = 'probe'\npackage_dir = '.'"))
         .unwrap();
-    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_lambda-emulate"))
-        .arg(&config)
-        .spawn()
-        .unwrap();
+    let mut process =
+        std::process::Command::new(env!("CARGO_BIN_EXE_lambda-emulate")).arg(&config).spawn().unwrap();
     let local = Local::attach(&format!("http://127.0.0.1:{port}"));
-    crate::support::eventually("it listens", || {
-        local.send("GET", "/_penstock/health", &[], b"").is_some()
-    });
-    let bootstrap = local.invoke(json!({ "command": "who" })).json()["process_id"]
-        .as_u64()
-        .unwrap();
+    crate::support::eventually("it listens", || local.send("GET", "/_penstock/health", &[], b"").is_some());
+    let bootstrap = local.invoke(json!({ "command": "who" })).json()["process_id"].as_u64().unwrap();
     let has_groups = local.has_groups("a_killed_emulator_leaves_nothing_behind");
     crate::support::eventually("it is frozen", || local.sandboxes()[0]["state"] == "frozen");
     process.kill().unwrap();
     process.wait().unwrap();
     if has_groups {
-        crate::support::eventually("the frozen bootstrap is gone", || {
-            !crate::support::is_alive(bootstrap)
-        });
+        crate::support::eventually("the frozen bootstrap is gone", || !crate::support::is_alive(bootstrap));
     }
 }

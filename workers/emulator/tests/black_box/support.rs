@@ -46,27 +46,16 @@ impl Local {
     /// The same, with `top` before the function's table.
     pub(crate) fn start_with(top: &str, function: &str) -> Self {
         let package = tempfile::tempdir().unwrap();
-        std::fs::copy(
-            env!("CARGO_BIN_EXE_lambda-probe"),
-            package.path().join("bootstrap"),
-        )
-        .unwrap();
-        let sizes = if function.contains("memory_mib") {
-            ""
-        } else {
-            "memory_mib = [1769]"
-        };
+        std::fs::copy(env!("CARGO_BIN_EXE_lambda-probe"), package.path().join("bootstrap")).unwrap();
+        let sizes = if function.contains("memory_mib") { "" } else { "memory_mib = [1769]" };
         let text = format!(
             "{top}\n[[function]]\nname = 'probe'\npackage_dir = '{}'\n{sizes}\n{function}\n",
             package.path().display()
         );
         let mut config = EmulatorConfig::from_toml_str(&text).unwrap();
         config.listen = "127.0.0.1:0".parse().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let emulator = runtime.block_on(Emulator::start(config)).unwrap();
         let url = format!("http://{}", emulator.address());
         let mut local = Self::attach(&url);
@@ -82,12 +71,7 @@ impl Local {
             .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .new_agent();
-        Self {
-            url: url.to_owned(),
-            running: None,
-            agent,
-            _package: None,
-        }
+        Self { url: url.to_owned(), running: None, agent, _package: None }
     }
 
     /// Sends a request; transport failures are `None`.
@@ -98,37 +82,25 @@ impl Local {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Option<Got> {
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url));
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let answer = self.agent.run(request.body(body.to_vec()).unwrap()).ok()?;
         let (head, mut body) = answer.into_parts();
         let text = body.with_config().limit(64 << 20).read_to_string().ok()?;
-        Some(Got {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            text,
-        })
+        Some(Got { status: head.status.as_u16(), headers: head.headers, text })
     }
 
     /// A configuration call with a JSON body.
     pub(crate) fn call(&self, method: &str, path: &str, body: Value) -> Got {
-        let bytes = if body.is_null() {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        };
-        self.send(method, path, &[], &bytes)
-            .expect("the emulator answers")
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.send(method, path, &[], &bytes).expect("the emulator answers")
     }
 
     /// Invokes `function` (with an optional qualifier behind `?Qualifier=`), asking for the log tail.
     pub(crate) fn invoke_on(&self, function: &str, event: Value) -> Got {
-        self.try_invoke(function, &event.to_string())
-            .expect("the emulator answers")
+        self.try_invoke(function, &event.to_string()).expect("the emulator answers")
     }
 
     /// Invokes the probe.
@@ -140,9 +112,7 @@ impl Local {
     pub(crate) fn try_invoke(&self, function: &str, text: &str) -> Option<Got> {
         let (name, query) = function
             .split_once('?')
-            .map_or((function, String::new()), |(name, query)| {
-                (name, format!("?{query}"))
-            });
+            .map_or((function, String::new()), |(name, query)| (name, format!("?{query}")));
         let path = format!("/2015-03-31/functions/{name}/invocations{query}");
         self.send("POST", &path, &[("X-Amz-Log-Type", "Tail")], text.as_bytes())
     }
@@ -161,9 +131,7 @@ impl Local {
     /// Whether control groups meter this emulator; tests of limits that need them say so and end.
     pub(crate) fn has_groups(&self, test: &str) -> bool {
         let health = self.call("GET", "/_penstock/health", Value::Null).json();
-        let permitted = health["metering"]
-            .as_str()
-            .is_some_and(|mode| mode.starts_with("cgroup"));
+        let permitted = health["metering"].as_str().is_some_and(|mode| mode.starts_with("cgroup"));
         if !permitted {
             eprintln!("NOT CHECKED: `{test}` needs control groups, which this machine does not permit");
         }
@@ -175,14 +143,9 @@ impl Local {
         use std::io::Write;
         let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         writer
-            .start_file(
-                "bootstrap",
-                zip::write::SimpleFileOptions::default().unix_permissions(0o755),
-            )
+            .start_file("bootstrap", zip::write::SimpleFileOptions::default().unix_permissions(0o755))
             .unwrap();
-        writer
-            .write_all(&std::fs::read(env!("CARGO_BIN_EXE_lambda-probe")).unwrap())
-            .unwrap();
+        writer.write_all(&std::fs::read(env!("CARGO_BIN_EXE_lambda-probe")).unwrap()).unwrap();
         base64_simd::STANDARD.encode_to_string(writer.finish().unwrap().into_inner())
     }
 
@@ -216,12 +179,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) fn report_value(tail: &str, key: &str) -> Option<f64> {
     let report = tail.lines().find(|line| line.starts_with("REPORT"))?;
     let field = report.split('\t').find_map(|field| field.strip_prefix(key))?;
-    field
-        .trim_start_matches(':')
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
+    field.trim_start_matches(':').split_whitespace().next()?.parse().ok()
 }
 
 /// Whether a process is there (and no zombie).

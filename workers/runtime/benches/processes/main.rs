@@ -27,10 +27,7 @@ type Measure = fn(usize) -> measures::Figure;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let value_of = |name: &str| {
-        arguments
-            .iter()
-            .position(|argument| argument == name)
-            .and_then(|at| arguments.get(at + 1))
+        arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1))
     };
     let rounds = value_of("--rounds").map_or(15, |rounds| rounds.parse().unwrap());
     let mut figures: BTreeMap<&str, f64> = BTreeMap::new();

@@ -32,10 +32,7 @@ struct Round {
 fn figure(rounds: Vec<Round>, unit: &str, names: (&str, &str)) -> Figure {
     let tried = rounds.len();
     let quiet = rounds.iter().filter(|round| round.quiet).count();
-    let used: Vec<Round> = rounds
-        .into_iter()
-        .filter(|round| round.quiet || quiet < ENOUGH)
-        .collect();
+    let used: Vec<Round> = rounds.into_iter().filter(|round| round.quiet || quiet < ENOUGH).collect();
     let at = |of: &dyn Fn(&Round) -> f64, share: f64| {
         let mut values: Vec<f64> = used.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -45,29 +42,21 @@ fn figure(rounds: Vec<Round>, unit: &str, names: (&str, &str)) -> Figure {
     };
     let ratio = |round: &Round| round.ratio;
     let (first, second) = (at(&|round| round.sides.0, 0.5), at(&|round| round.sides.1, 0.5));
-    let disturbed = if quiet < tried.min(ENOUGH) {
-        ", machine not quiet"
-    } else {
-        ""
-    };
+    let disturbed = if quiet < tried.min(ENOUGH) { ", machine not quiet" } else { "" };
     Figure {
         median: at(&ratio, 0.5),
         quartiles: (at(&ratio, 0.25), at(&ratio, 0.75)),
         used: used.len(),
         tried,
-        sides: format!(
-            "{} {first:.1} {unit}, {} {second:.1} {unit}{disturbed}",
-            names.0, names.1
-        ),
+        sides: format!("{} {first:.1} {unit}, {} {second:.1} {unit}{disturbed}", names.0, names.1),
     }
 }
 
 /// A text of `tokens` tokens, special ones included; numbered so that no two are equal.
 fn text(tokens: usize, number: usize) -> Vec<u8> {
     const WORDS: [&str; 8] = ["sea", "cold", "house", "train", "late", "green", "food", "tree"];
-    let words: Vec<&str> = (0..tokens - 2)
-        .map(|at| WORDS[(number + at * (number / 8 + 1)) % WORDS.len()])
-        .collect();
+    let words: Vec<&str> =
+        (0..tokens - 2).map(|at| WORDS[(number + at * (number / 8 + 1)) % WORDS.len()]).collect();
     byte_string(words.join(" ").as_bytes())
 }
 
@@ -79,23 +68,14 @@ fn minilm() -> Sandbox {
 fn offer(sandbox: &mut Sandbox, process_count: u32, items: usize, tokens: usize) {
     let data: Vec<Vec<u8>> = (0..items).map(|number| text(tokens, number)).collect();
     let ids: Vec<u64> = (0..items as u64).collect();
-    let payload = sandbox
-        .header(process_count)
-        .encode(&ids, &[tensor("text", Datatype::Bytes, &[1], &data)]);
+    let payload = sandbox.header(process_count).encode(&ids, &[tensor("text", Datatype::Bytes, &[1], &data)]);
     sandbox.api.offer(payload, TIME_LEFT);
 }
 
 fn collect(sandbox: &Sandbox, items: usize) -> Answer {
-    let Some(Reply::Response(body)) = sandbox.api.reply(TIME_LEFT) else {
-        panic!("no answer")
-    };
+    let Some(Reply::Response(body)) = sandbox.api.reply(TIME_LEFT) else { panic!("no answer") };
     let answer = Answer::decode(&body).unwrap();
-    assert_eq!(
-        answer.ids.len(),
-        items,
-        "every item has a value: {:?}",
-        answer.errors
-    );
+    assert_eq!(answer.ids.len(), items, "every item has a value: {:?}", answer.errors);
     answer
 }
 
@@ -118,11 +98,7 @@ pub(crate) fn speedup(rounds: usize) -> Figure {
             let middle = Snapshot::take(&sandbox.processes());
             let one = run(&mut sandbox, 1, 32, 32).0;
             let quiet = before.was_quiet_until(&middle);
-            Round {
-                ratio: one / two,
-                sides: (one, two),
-                quiet,
-            }
+            Round { ratio: one / two, sides: (one, two), quiet }
         })
         .collect();
     figure(rounds, "ms", ("one process", "two"))
@@ -146,11 +122,7 @@ pub(crate) fn fork_over_separate(rounds: usize) -> Figure {
             collect(&right, 32);
             let separate = started.elapsed().as_secs_f64() * 1e3;
             let quiet = before.was_quiet_until(&Snapshot::take(&pids));
-            Round {
-                ratio: separate / pair,
-                sides: (pair, separate),
-                quiet,
-            }
+            Round { ratio: separate / pair, sides: (pair, separate), quiet }
         })
         .collect();
     figure(rounds, "ms", ("forked pair", "two separate"))
@@ -177,19 +149,12 @@ pub(crate) fn memory(rounds: usize) -> Figure {
                 let mut sandbox = minilm();
                 for _ in 0..5 {
                     let answer = run(&mut sandbox, process_count, 8 * process_count as usize, 16).1;
-                    assert!(
-                        answer.report.processes.iter().all(|process| process.items == 8),
-                        "8 in each"
-                    );
+                    assert!(answer.report.processes.iter().all(|process| process.items == 8), "8 in each");
                 }
                 proportional_mib(&sandbox)
             };
             let (four, one) = (after(4), after(1));
-            Round {
-                ratio: four / one,
-                sides: (four, one),
-                quiet: true,
-            }
+            Round { ratio: four / one, sides: (four, one), quiet: true }
         })
         .collect();
     figure(rounds, "MiB", ("four processes", "one"))
@@ -206,11 +171,7 @@ pub(crate) fn start(rounds: usize) -> Figure {
             };
             let (four, one) = (first_answer(4), first_answer(1));
             // Not judged: the sandboxes are gone, and with them what they used themselves.
-            Round {
-                ratio: four / one,
-                sides: (four, one),
-                quiet: true,
-            }
+            Round { ratio: four / one, sides: (four, one), quiet: true }
         })
         .collect();
     figure(rounds, "ms", ("four processes", "one"))
@@ -219,19 +180,10 @@ pub(crate) fn start(rounds: usize) -> Figure {
 /// The worker's compute time over a bare loop with the same session options, 32 texts of 32 tokens.
 pub(crate) fn engine(rounds: usize) -> Figure {
     const SHAPE: [usize; 2] = [32, 32];
-    let environment = ort::init_from(std::env::var("ORT_DYLIB_PATH").unwrap())
-        .unwrap()
-        .build()
-        .unwrap();
+    let environment = ort::init_from(std::env::var("ORT_DYLIB_PATH").unwrap()).unwrap().build().unwrap();
     let mut session = onnx_session(&environment, &built_model("minilm").join("model.onnx")).unwrap();
-    let names: Vec<String> = session
-        .inputs()
-        .iter()
-        .map(|input| input.name().to_owned())
-        .collect();
-    let ids: Vec<i64> = (0..1024)
-        .map(|at| if at % 32 == 0 { 101 } else { 2000 + at * 17 % 3000 })
-        .collect();
+    let names: Vec<String> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+    let ids: Vec<i64> = (0..1024).map(|at| if at % 32 == 0 { 101 } else { 2000 + at * 17 % 3000 }).collect();
     let (ones, zeros) = (vec![1_i64; 1024], vec![0_i64; 1024]);
     let mut bare = || {
         let inputs: Vec<(String, TensorRef<'_, i64>)> = names
@@ -242,23 +194,12 @@ pub(crate) fn engine(rounds: usize) -> Figure {
                     "token_type_ids" => &zeros,
                     _ => &ids,
                 };
-                (
-                    name.clone(),
-                    TensorRef::from_array_view((SHAPE, values.as_slice())).unwrap(),
-                )
+                (name.clone(), TensorRef::from_array_view((SHAPE, values.as_slice())).unwrap())
             })
             .collect();
         let started = Instant::now();
         let outputs = session.run(inputs).unwrap();
-        std::hint::black_box(
-            outputs
-                .values()
-                .next()
-                .unwrap()
-                .try_extract_tensor::<f32>()
-                .unwrap()
-                .1[0],
-        );
+        std::hint::black_box(outputs.values().next().unwrap().try_extract_tensor::<f32>().unwrap().1[0]);
         started.elapsed().as_secs_f64() * 1e3
     };
     let mut sandbox = minilm();
@@ -274,11 +215,7 @@ pub(crate) fn engine(rounds: usize) -> Figure {
             assert_eq!(report.processes[0].padded_units, 1024, "32 texts of 32 tokens");
             let worker = report.processes[0].compute_us as f64 / 1e3;
             let loop_ms = f64::midpoint(first, second); // before and after, so that a drift of the clock cancels
-            Round {
-                ratio: worker / loop_ms,
-                sides: (worker, loop_ms),
-                quiet,
-            }
+            Round { ratio: worker / loop_ms, sides: (worker, loop_ms), quiet }
         })
         .collect();
     figure(rounds, "ms", ("worker", "bare loop"))
@@ -306,11 +243,7 @@ pub(crate) fn identity_cpu(rounds: usize) -> Figure {
     per_invocation();
     let rounds = (0..rounds.clamp(1, 7)).map(|_| {
         let cpu_us = per_invocation();
-        Round {
-            ratio: cpu_us,
-            sides: (cpu_us, 64.0 * 32.0),
-            quiet: true,
-        }
+        Round { ratio: cpu_us, sides: (cpu_us, 64.0 * 32.0), quiet: true }
     });
     figure(rounds.collect(), "", ("µs per invocation", "bytes each way"))
 }

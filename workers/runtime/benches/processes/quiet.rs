@@ -25,15 +25,8 @@ impl Snapshot {
             .map(|field| field.parse().unwrap())
             .collect();
         let all = ticks.iter().take(8).sum();
-        let own = std::iter::once(std::process::id())
-            .chain(pids.iter().copied())
-            .map(process_ticks)
-            .sum();
-        Self {
-            busy: all - ticks[3] - ticks[4],
-            all,
-            own,
-        }
+        let own = std::iter::once(std::process::id()).chain(pids.iter().copied()).map(process_ticks).sum();
+        Self { busy: all - ticks[3] - ticks[4], all, own }
     }
 
     /// Whether others left the machine alone between two snapshots.
@@ -47,18 +40,11 @@ impl Snapshot {
 pub(crate) fn process_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum()
+    after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
 /// CPU time of a process in microseconds, exact where `process_ticks` is coarse.
 pub(crate) fn process_cpu_us(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    stat.split_whitespace()
-        .next()
-        .map_or(0, |nanoseconds| nanoseconds.parse::<u64>().unwrap() / 1000)
+    stat.split_whitespace().next().map_or(0, |nanoseconds| nanoseconds.parse::<u64>().unwrap() / 1000)
 }

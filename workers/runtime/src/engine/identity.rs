@@ -34,19 +34,9 @@ impl Identity {
     #[must_use]
     pub fn new(manifest: &ModelManifest, obeys_faults: bool) -> Self {
         let ports = |specs: &[TensorSpec]| {
-            specs
-                .iter()
-                .map(|spec| Port {
-                    name: spec.name.clone(),
-                    datatype: spec.datatype,
-                })
-                .collect()
+            specs.iter().map(|spec| Port { name: spec.name.clone(), datatype: spec.datatype }).collect()
         };
-        Self {
-            inputs: ports(&manifest.inputs),
-            outputs: ports(&manifest.outputs),
-            obeys_faults,
-        }
+        Self { inputs: ports(&manifest.inputs), outputs: ports(&manifest.outputs), obeys_faults }
     }
 }
 
@@ -73,10 +63,7 @@ impl Engine for Identity {
             .zip(&self.outputs)
             .map(|(input, output)| {
                 super::check_rows(&output.name, &input.shape, rows)?;
-                Ok(EngineTensor {
-                    name: output.name.clone(),
-                    ..input
-                })
+                Ok(EngineTensor { name: output.name.clone(), ..input })
             })
             .collect()
     }

@@ -56,11 +56,7 @@ fn nested(message: Message, number: u64) -> Option<Message> {
 pub(crate) fn refuse_external_data(path: &Path) -> Result<(), OnnxFileError> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
-    Walk {
-        reader: BufReader::with_capacity(4096, file),
-        left_in_file: len,
-    }
-    .message(Message::Model, len, 0)
+    Walk { reader: BufReader::with_capacity(4096, file), left_in_file: len }.message(Message::Model, len, 0)
 }
 
 struct Walk {
@@ -164,14 +160,8 @@ mod tests {
     #[test]
     fn external_data_of_an_initializer_is_refused() {
         let location = [14 << 3, 1];
-        assert!(matches!(
-            check(&with_initializer(&location)),
-            Err(OnnxFileError::ExternalData)
-        ));
-        assert!(matches!(
-            check(&with_initializer(&field(13, b"x"))),
-            Err(OnnxFileError::ExternalData)
-        ));
+        assert!(matches!(check(&with_initializer(&location)), Err(OnnxFileError::ExternalData)));
+        assert!(matches!(check(&with_initializer(&field(13, b"x"))), Err(OnnxFileError::ExternalData)));
     }
 
     #[test]
@@ -185,10 +175,7 @@ mod tests {
     fn cut_off_and_foreign_files_are_refused() {
         let mut model = with_initializer(&field(9, &[0; 16]));
         model.truncate(model.len() - 3);
-        assert!(matches!(
-            check(&model),
-            Err(OnnxFileError::Malformed(_) | OnnxFileError::Read(_))
-        ));
+        assert!(matches!(check(&model), Err(OnnxFileError::Malformed(_) | OnnxFileError::Read(_))));
         assert!(check(b"\x7fELF not a model at all").is_err());
     }
 }

@@ -44,12 +44,7 @@ impl OnnxRuntime {
         environment.set_log_level(LogLevel::Error);
         let session = session(&environment, model)?;
         let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
-        Ok(Self {
-            session,
-            inputs,
-            outputs,
-            _environment: environment,
-        })
+        Ok(Self { session, inputs, outputs, _environment: environment })
     }
 }
 
@@ -89,10 +84,7 @@ impl Engine for OnnxRuntime {
             .map(|input| Ok((input.name.clone(), SessionInputValue::from(to_value(input)?))))
             .collect::<Result<Vec<_>, EngineError>>()?;
         let outputs = self.session.run(values).map_err(|error| run_error(&error))?;
-        outputs
-            .iter()
-            .map(|(name, value)| from_value(name, value, rows))
-            .collect()
+        outputs.iter().map(|(name, value)| from_value(name, value, rows)).collect()
     }
 }
 
@@ -109,10 +101,7 @@ fn to_value(input: EngineTensor) -> Result<DynValue, EngineError> {
         .map_err(|error| run_error(&error))?;
     let bytes = sys::tensor_bytes_mut(&mut tensor);
     if bytes.len() != input.data.len() {
-        return Err(EngineError::Run(format!(
-            "input `{}` does not fill its shape",
-            input.name
-        )));
+        return Err(EngineError::Run(format!("input `{}` does not fill its shape", input.name)));
     }
     bytes.copy_from_slice(&input.data);
     Ok(tensor.into_dyn())
@@ -122,30 +111,18 @@ fn from_value(name: &str, value: ValueRef<'_>, rows: usize) -> Result<EngineTens
     let tensor = value
         .downcast::<DynTensorValueType>()
         .map_err(|_| EngineError::Contract(format!("output `{name}` is no tensor")))?;
-    let shape = tensor
-        .shape()
-        .iter()
-        .map(|&dim| usize::try_from(dim).unwrap_or(0))
-        .collect::<Vec<_>>();
+    let shape = tensor.shape().iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect::<Vec<_>>();
     check_rows(name, &shape, rows)?;
     let datatype = datatype(*tensor.data_type()).ok_or_else(|| {
         EngineError::Contract(format!("output `{name}` has a type that the protocol lacks"))
     })?;
     let data = if datatype == Datatype::Bytes {
         let (_, strings) = tensor.try_extract_strings().map_err(|error| run_error(&error))?;
-        strings
-            .iter()
-            .flat_map(|text| length_prefix(text.len()).into_iter().chain(text.bytes()))
-            .collect()
+        strings.iter().flat_map(|text| length_prefix(text.len()).into_iter().chain(text.bytes())).collect()
     } else {
         sys::tensor_bytes(&tensor).to_vec()
     };
-    Ok(EngineTensor {
-        name: name.to_owned(),
-        datatype,
-        shape,
-        data,
-    })
+    Ok(EngineTensor { name: name.to_owned(), datatype, shape, data })
 }
 
 fn length_prefix(len: usize) -> [u8; 4] {
@@ -175,10 +152,7 @@ fn ports(outlets: &[Outlet]) -> Result<Vec<Port>, EngineError> {
                     outlet.dtype()
                 ))
             })?;
-            Ok(Port {
-                name: outlet.name().to_owned(),
-                datatype,
-            })
+            Ok(Port { name: outlet.name().to_owned(), datatype })
         })
         .collect()
 }
@@ -203,9 +177,7 @@ fn element_type(datatype: Datatype) -> TensorElementType {
 }
 
 fn datatype(element: TensorElementType) -> Option<Datatype> {
-    Datatype::ALL
-        .into_iter()
-        .find(|datatype| element_type(*datatype) == element)
+    Datatype::ALL.into_iter().find(|datatype| element_type(*datatype) == element)
 }
 
 fn load_error(error: &dyn std::fmt::Display) -> EngineError {

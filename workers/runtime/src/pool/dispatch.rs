@@ -83,28 +83,15 @@ impl Pool {
         limits: Limits,
     ) -> Result<Collected, PoolError> {
         let is_warm_up = tasks.iter().any(Vec::is_empty);
-        let queue = tasks
-            .into_iter()
-            .map(|items| Task { items, alone: false })
-            .collect();
+        let queue = tasks.into_iter().map(|items| Task { items, alone: false }).collect();
         let restarts = self.lost;
-        let collected = Collected {
-            outcomes: vec![None; batch.items],
-            restarts,
-            ..Collected::default()
-        };
+        let collected = Collected { outcomes: vec![None; batch.items], restarts, ..Collected::default() };
         if is_warm_up {
             while self.processes.len() < limits.width {
                 self.spawn()?; // so that each process gets one of the tasks
             }
         }
-        let mut round = Round {
-            pool: self,
-            batch,
-            limits,
-            queue,
-            collected,
-        };
+        let mut round = Round { pool: self, batch, limits, queue, collected };
         round.run()?;
         let mut collected = round.collected;
         for process in self.processes.iter().filter(|process| process.took_part) {
@@ -149,22 +136,13 @@ impl Round<'_> {
     }
 
     fn busy(&self) -> usize {
-        self.pool
-            .processes
-            .iter()
-            .filter(|process| process.running.is_some())
-            .count()
+        self.pool.processes.iter().filter(|process| process.running.is_some()).count()
     }
 
     /// Gives tasks to idle processes, forking more if there are fewer than may work.
     fn give_out(&mut self, now: Instant) -> Result<(), PoolError> {
         while !self.queue.is_empty() && self.busy() < self.limits.width {
-            let Some(index) = self
-                .pool
-                .processes
-                .iter()
-                .position(|process| process.running.is_none())
-            else {
+            let Some(index) = self.pool.processes.iter().position(|process| process.running.is_none()) else {
                 self.pool.spawn()?;
                 continue;
             };
@@ -174,23 +152,9 @@ impl Round<'_> {
             let number = self.pool.next_task;
             self.pool.next_task += 1;
             let items = u32::try_from(task.items.len()).unwrap_or(u32::MAX);
-            let inputs = if items == 0 {
-                Vec::new()
-            } else {
-                self.batch.select(&task.items)
-            };
-            let frame = Shard {
-                task: number,
-                items,
-                inputs,
-            }
-            .encode();
-            let running = Running {
-                number,
-                task,
-                last_sign: now,
-                patience,
-            };
+            let inputs = if items == 0 { Vec::new() } else { self.batch.select(&task.items) };
+            let frame = Shard { task: number, items, inputs }.encode();
+            let running = Running { number, task, last_sign: now, patience };
             if self.pool.processes[index].start(running, frame).is_err() {
                 self.lose(index, ItemErrorCode::ProcessDied);
             }
@@ -200,30 +164,19 @@ impl Round<'_> {
 
     /// Waits until something happens. Gives the slots of processes to serve, and whether the zygote says something.
     fn wait(&self, now: Instant) -> (Vec<u64>, bool) {
-        let busy: Vec<&ModelProcess> = self
-            .pool
-            .processes
-            .iter()
-            .filter(|process| process.running.is_some())
-            .collect();
+        let busy: Vec<&ModelProcess> =
+            self.pool.processes.iter().filter(|process| process.running.is_some()).collect();
         let mut entries = vec![PollFd::new(self.pool.control_fd(), PollFlags::POLLIN)];
         entries.extend(busy.iter().map(|process| {
-            let write = if process.wants_to_write() {
-                PollFlags::POLLOUT
-            } else {
-                PollFlags::empty()
-            };
+            let write = if process.wants_to_write() { PollFlags::POLLOUT } else { PollFlags::empty() };
             PollFd::new(process.as_fd(), PollFlags::POLLIN | write)
         }));
         let until_end = self.limits.hard_end.saturating_duration_since(now) + Duration::from_millis(1);
         let millis = u16::try_from(until_end.min(WATCH_EVERY).as_millis()).unwrap_or(20);
         let _ = retry(|| poll(&mut entries, PollTimeout::from(millis))); // a failure is a wait of no length
         let ready = |entry: &PollFd<'_>| entry.any().unwrap_or(true);
-        let slots = busy
-            .iter()
-            .zip(&entries[1..])
-            .filter(|(_, entry)| ready(entry))
-            .map(|(process, _)| process.slot);
+        let slots =
+            busy.iter().zip(&entries[1..]).filter(|(_, entry)| ready(entry)).map(|(process, _)| process.slot);
         (slots.collect(), ready(&entries[0]))
     }
 
@@ -244,22 +197,15 @@ impl Round<'_> {
     /// Records a part; `false` if it does not fit what the process was asked.
     fn take(&mut self, index: usize, part: Part) -> bool {
         let process = &mut self.pool.processes[index];
-        let Some(running) = process
-            .running
-            .as_mut()
-            .filter(|running| running.number == part.task)
-        else {
+        let Some(running) = process.running.as_mut().filter(|running| running.number == part.task) else {
             return false;
         };
         running.last_sign = Instant::now();
         let number = u32::try_from(self.collected.parts.len()).unwrap_or(u32::MAX);
-        let values = (0..)
-            .zip(&part.items)
-            .map(|(index, &item)| (item, Outcome::Value { part: number, index }));
-        let failures = part
-            .errors
-            .iter()
-            .map(|(item, code, why)| (*item, Outcome::Failed(*code, why.clone())));
+        let values =
+            (0..).zip(&part.items).map(|(index, &item)| (item, Outcome::Value { part: number, index }));
+        let failures =
+            part.errors.iter().map(|(item, code, why)| (*item, Outcome::Failed(*code, why.clone())));
         let mut answered = 0;
         for (position, outcome) in values.chain(failures) {
             let Some(&item) = running.task.items.get(position as usize) else {
@@ -302,11 +248,8 @@ impl Round<'_> {
         let (Some(share), Some(pid)) = (self.limits.memory_share, process.pid) else {
             return false;
         };
-        let grown = Resident::of(&pid.to_string()).map_or(0, |resident| {
-            resident
-                .anonymous_bytes
-                .saturating_sub(self.pool.zygote_anonymous_bytes)
-        });
+        let grown = Resident::of(&pid.to_string())
+            .map_or(0, |resident| resident.anonymous_bytes.saturating_sub(self.pool.zygote_anonymous_bytes));
         grown > share
     }
 
@@ -316,12 +259,7 @@ impl Round<'_> {
         self.pool.kill(process.slot);
         self.pool.lost += 1;
         self.collected.restarts += 1;
-        tracing::warn!(
-            slot = process.slot,
-            pid = process.pid,
-            ?code,
-            "a model process is lost"
-        );
+        tracing::warn!(slot = process.slot, pid = process.pid, ?code, "a model process is lost");
         let task = process.running.map(|running| running.task);
         if process.report.items > 0 {
             self.collected.processes.push(process.report);
@@ -332,10 +270,7 @@ impl Round<'_> {
             match outcome {
                 Some(_) => {}
                 None if task.alone => *outcome = Some(Outcome::Failed(code, lost_message(code).to_owned())),
-                None => self.queue.push_back(Task {
-                    items: vec![item],
-                    alone: true,
-                }),
+                None => self.queue.push_back(Task { items: vec![item], alone: true }),
             }
         }
     }
@@ -349,9 +284,7 @@ impl Round<'_> {
         }
         let left = self.pool.processes.len();
         if left == 0 && !self.queue.is_empty() {
-            return Err(PoolError::NoProcess(
-                self.pool.last_fork_error.unwrap_or(Errno::EAGAIN),
-            ));
+            return Err(PoolError::NoProcess(self.pool.last_fork_error.unwrap_or(Errno::EAGAIN)));
         }
         self.limits.width = self.limits.width.min(left.max(1)); // make do with those that are there
         Ok(())
@@ -369,20 +302,13 @@ impl Round<'_> {
             let Some(running) = self.pool.processes[index].running.take() else {
                 continue;
             };
-            fail(
-                &mut self.collected,
-                &running.task,
-                "the invocation's time ran out",
-            );
+            fail(&mut self.collected, &running.task, "the invocation's time ran out");
             self.lose(index, ItemErrorCode::DeadlineExceeded);
         }
     }
 
     fn index(&self, slot: u64) -> Option<usize> {
-        self.pool
-            .processes
-            .iter()
-            .position(|process| process.slot == slot)
+        self.pool.processes.iter().position(|process| process.slot == slot)
     }
 }
 

@@ -91,15 +91,8 @@ impl Pool {
     /// Proportional set size of supervisor, zygote and model processes, bytes. Milliseconds of work: to be asked rarely.
     pub(crate) fn proportional_bytes(&self) -> u64 {
         let own = ["self".to_owned(), self.zygote_pid.to_string()];
-        let children = self
-            .processes
-            .iter()
-            .filter_map(|process| process.pid)
-            .map(|pid| pid.to_string());
-        own.into_iter()
-            .chain(children)
-            .filter_map(|pid| memory::proportional_bytes(&pid))
-            .sum()
+        let children = self.processes.iter().filter_map(|process| process.pid).map(|pid| pid.to_string());
+        own.into_iter().chain(children).filter_map(|pid| memory::proportional_bytes(&pid)).sum()
     }
 
     fn spawn(&mut self) -> Result<(), PoolError> {
@@ -108,9 +101,7 @@ impl Pool {
         let (process, far_end) = ModelProcess::new(slot, self.lost > 0).map_err(PoolError::NoProcess)?;
         self.lost = self.lost.saturating_sub(1);
         let order = Order::Fork { slot };
-        self.control
-            .send_order(order, Some(far_end.as_fd()))
-            .map_err(|_| PoolError::ZygoteGone)?;
+        self.control.send_order(order, Some(far_end.as_fd())).map_err(|_| PoolError::ZygoteGone)?;
         self.processes.push(process);
         Ok(())
     }

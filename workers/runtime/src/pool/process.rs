@@ -62,23 +62,13 @@ pub(super) struct ModelProcess {
 impl ModelProcess {
     /// A process to be, and the end of its socket that it shall serve.
     pub(super) fn new(slot: u64, replaced: bool) -> nix::Result<(Self, OwnedFd)> {
-        let (near, far) = socketpair(
-            AddressFamily::Unix,
-            SockType::Stream,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
+        let (near, far) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         for end in [&near, &far] {
             let _ = setsockopt(end, sockopt::SndBuf, &SOCKET_BUFFER_BYTES); // a wish
         }
         let stream = UnixStream::from(near);
-        stream
-            .set_nonblocking(true)
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-        let report = ProcessReport {
-            replaced,
-            ..ProcessReport::default()
-        };
+        stream.set_nonblocking(true).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+        let report = ProcessReport { replaced, ..ProcessReport::default() };
         let process = Self {
             slot,
             pid: None,
@@ -101,10 +91,8 @@ impl ModelProcess {
 
     /// Forgets the previous invocation.
     pub(super) fn start_invocation(&mut self) {
-        self.report = ProcessReport {
-            resident_bytes: self.report.resident_bytes,
-            ..ProcessReport::default()
-        };
+        self.report =
+            ProcessReport { resident_bytes: self.report.resident_bytes, ..ProcessReport::default() };
         self.took_part = false;
     }
 

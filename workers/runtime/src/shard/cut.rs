@@ -117,13 +117,7 @@ struct Growing<'a> {
 
 impl<'a> Growing<'a> {
     fn new(lengths: &'a [u32], start: usize, cost: Cost) -> Self {
-        Self {
-            lengths,
-            cost,
-            end: start,
-            total: 0,
-            begins: vec![(start, 0)],
-        }
+        Self { lengths, cost, end: start, total: 0, begins: vec![(start, 0)] }
     }
 
     /// Adds the next item; gives the cost with it, and where the run that holds it begins.
@@ -157,10 +151,7 @@ mod tests {
     use super::*;
 
     fn bottleneck(lengths: &[u32], cuts: &[Range<usize>], cost: Cost) -> u64 {
-        cuts.iter()
-            .map(|cut| work(&lengths[cut.clone()], cost))
-            .max()
-            .unwrap_or(0)
+        cuts.iter().map(|cut| work(&lengths[cut.clone()], cost)).max().unwrap_or(0)
     }
 
     /// The best bottleneck by trying every cut.
@@ -207,10 +198,7 @@ mod tests {
         lengths.extend([128; 8]);
         let cuts = balanced(&lengths, 2, Cost::Padded);
         assert_eq!(cuts.len(), 2);
-        assert!(
-            cuts[1].len() < 8,
-            "half of the long ones go with the short ones: {cuts:?}"
-        );
+        assert!(cuts[1].len() < 8, "half of the long ones go with the short ones: {cuts:?}");
         assert!(bottleneck(&lengths, &cuts, Cost::Padded) < 750, "of 1,216 in all");
     }
 

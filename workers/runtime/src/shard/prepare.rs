@@ -90,19 +90,12 @@ impl<'a> Prepared<'a> {
         let rows = run.items.len() as u64;
         match self.manifest.work.unit {
             WorkUnit::Tokens if !self.tokens.is_empty() => {
-                let units = run
-                    .items
-                    .iter()
-                    .map(|&item| self.tokens[item as usize].ids.len() as u64)
-                    .sum();
+                let units = run.items.iter().map(|&item| self.tokens[item as usize].ids.len() as u64).sum();
                 (units, rows * u64::from(run.longest))
             }
             WorkUnit::Tokens | WorkUnit::Bytes => {
                 let bytes = |item: u32| {
-                    self.ranges
-                        .iter()
-                        .map(|ranges| ranges[item as usize].len() as u64)
-                        .sum::<u64>()
+                    self.ranges.iter().map(|ranges| ranges[item as usize].len() as u64).sum::<u64>()
                 };
                 let units = run.items.iter().map(|&item| bytes(item)).sum();
                 (units, units)
@@ -129,9 +122,7 @@ impl<'a> Prepared<'a> {
                     self.tokens[item as usize] = tokens;
                     usable.push(item);
                 }
-                Err(error) => self
-                    .refused
-                    .push((item, ItemErrorCode::InvalidInput, error.to_string())),
+                Err(error) => self.refused.push((item, ItemErrorCode::InvalidInput, error.to_string())),
             }
         }
         usable
@@ -162,11 +153,7 @@ impl<'a> Prepared<'a> {
 
     /// Groups items by shape, then by length.
     fn group(&self, usable: Vec<u32>) -> Vec<Run> {
-        let ragged = self
-            .shard
-            .inputs
-            .iter()
-            .any(|input| matches!(input.item_shapes, ItemShapes::Each(_)));
+        let ragged = self.shard.inputs.iter().any(|input| matches!(input.item_shapes, ItemShapes::Each(_)));
         let classes: Vec<Vec<u32>> = if ragged {
             let mut classes: BTreeMap<Vec<&[u32]>, Vec<u32>> = BTreeMap::new();
             for item in usable {
@@ -181,11 +168,7 @@ impl<'a> Prepared<'a> {
         } else {
             vec![usable]
         };
-        classes
-            .into_iter()
-            .filter(|class| !class.is_empty())
-            .flat_map(|class| self.runs_of(class))
-            .collect()
+        classes.into_iter().filter(|class| !class.is_empty()).flat_map(|class| self.runs_of(class)).collect()
     }
 
     fn runs_of(&self, mut items: Vec<u32>) -> Vec<Run> {
@@ -197,26 +180,14 @@ impl<'a> Prepared<'a> {
         let lengths: Vec<u32> = items.iter().map(|&item| length(item)).collect();
         cut::runs(&lengths)
             .into_iter()
-            .map(|cut| Run {
-                items: items[cut.clone()].to_vec(),
-                longest: lengths[cut.end - 1],
-            })
+            .map(|cut| Run { items: items[cut.clone()].to_vec(), longest: lengths[cut.end - 1] })
             .collect()
     }
 
     fn input(&self, run: &Run, port: &Port) -> EngineTensor {
-        let is_text = |name: &str| {
-            self.manifest
-                .tokenizer
-                .as_ref()
-                .is_some_and(|tokenizer| tokenizer.input == name)
-        };
-        match self
-            .shard
-            .inputs
-            .iter()
-            .position(|input| input.name == port.name && !is_text(&input.name))
-        {
+        let is_text =
+            |name: &str| self.manifest.tokenizer.as_ref().is_some_and(|tokenizer| tokenizer.input == name);
+        match self.shard.inputs.iter().position(|input| input.name == port.name && !is_text(&input.name)) {
             Some(input) => self.plain_input(run, input),
             None => self.token_input(run, port),
         }
@@ -226,29 +197,13 @@ impl<'a> Prepared<'a> {
         let (input, ranges) = (&self.shard.inputs[index], &self.ranges[index]);
         let first = run.items.first().map_or(0, |&item| item as usize);
         let mut shape = vec![run.items.len()];
-        shape.extend(
-            input
-                .item_shapes
-                .get(first)
-                .unwrap_or_default()
-                .iter()
-                .map(|&dim| dim as usize),
-        );
+        shape.extend(input.item_shapes.get(first).unwrap_or_default().iter().map(|&dim| dim as usize));
         let data = if run.items.len() == ranges.len() && run.items.is_sorted() {
             input.data.to_vec()
         } else {
-            run.items
-                .iter()
-                .flat_map(|&item| &input.data[ranges[item as usize].clone()])
-                .copied()
-                .collect()
+            run.items.iter().flat_map(|&item| &input.data[ranges[item as usize].clone()]).copied().collect()
         };
-        EngineTensor {
-            name: input.name.clone(),
-            datatype: input.datatype,
-            shape,
-            data,
-        }
+        EngineTensor { name: input.name.clone(), datatype: input.datatype, shape, data }
     }
 
     fn token_input(&self, run: &Run, port: &Port) -> EngineTensor {
@@ -267,17 +222,9 @@ impl<'a> Prepared<'a> {
         let data = if port.datatype == Datatype::Int32 {
             values.iter().flat_map(|value| value.to_le_bytes()).collect()
         } else {
-            values
-                .iter()
-                .flat_map(|&value| i64::from(value).to_le_bytes())
-                .collect()
+            values.iter().flat_map(|&value| i64::from(value).to_le_bytes()).collect()
         };
-        EngineTensor {
-            name: port.name.clone(),
-            datatype: port.datatype,
-            shape: vec![rows, longest],
-            data,
-        }
+        EngineTensor { name: port.name.clone(), datatype: port.datatype, shape: vec![rows, longest], data }
     }
 }
 
@@ -287,17 +234,11 @@ pub(crate) fn warm_up_shard(manifest: &ModelManifest) -> Shard {
         .inputs
         .iter()
         .map(|spec| {
-            let shape: Vec<u32> = spec
-                .shape
-                .iter()
-                .map(|&dim| u32::try_from(dim).unwrap_or(1))
-                .collect();
+            let shape: Vec<u32> = spec.shape.iter().map(|&dim| u32::try_from(dim).unwrap_or(1)).collect();
             let elements: usize = shape.iter().map(|&dim| dim as usize).product();
             let data = match spec.datatype.element_bytes() {
                 Some(size) => vec![0; elements * size],
-                None => [5_u32.to_le_bytes().as_slice(), b"hello"]
-                    .concat()
-                    .repeat(elements),
+                None => [5_u32.to_le_bytes().as_slice(), b"hello"].concat().repeat(elements),
             };
             Tensor {
                 name: spec.name.clone(),
@@ -307,11 +248,7 @@ pub(crate) fn warm_up_shard(manifest: &ModelManifest) -> Shard {
             }
         })
         .collect();
-    Shard {
-        task: 0,
-        items: 1,
-        inputs,
-    }
+    Shard { task: 0, items: 1, inputs }
 }
 
 #[cfg(test)]
@@ -330,30 +267,18 @@ mod tests {
     }
 
     fn tensor(item_shapes: ItemShapes, data: &'static [u8]) -> Tensor {
-        Tensor {
-            name: "x".into(),
-            datatype: Datatype::Uint8,
-            item_shapes,
-            data: Bytes::from_static(data),
-        }
+        Tensor { name: "x".into(), datatype: Datatype::Uint8, item_shapes, data: Bytes::from_static(data) }
     }
 
     #[test]
     fn items_of_equal_shape_run_together() {
         let shapes = ItemShapes::Each(vec![vec![2], vec![1], vec![2]]);
-        let shard = Shard {
-            task: 1,
-            items: 3,
-            inputs: vec![tensor(shapes, &[1, 2, 3, 4, 5])],
-        };
+        let shard = Shard { task: 1, items: 3, inputs: vec![tensor(shapes, &[1, 2, 3, 4, 5])] };
         let manifest = manifest("[-1]");
         let prepared = Prepared::new(&manifest, None, &shard);
         let items: Vec<_> = prepared.runs.iter().map(|run| run.items.clone()).collect();
         assert_eq!(items, [vec![1], vec![0, 2]]);
-        let ports = [Port {
-            name: "x".into(),
-            datatype: Datatype::Uint8,
-        }];
+        let ports = [Port { name: "x".into(), datatype: Datatype::Uint8 }];
         let input = &prepared.inputs(&prepared.runs[1], &ports)[0];
         assert_eq!(
             (input.shape.as_slice(), input.data.as_slice()),
@@ -365,33 +290,13 @@ mod tests {
     fn text_that_is_not_utf8_is_refused_alone() {
         let text = Tensor {
             datatype: Datatype::Bytes,
-            ..tensor(
-                ItemShapes::Same(vec![1]),
-                &[2, 0, 0, 0, b'o', b'k', 1, 0, 0, 0, 0xff, 1, 0, 0, 0, 0],
-            )
+            ..tensor(ItemShapes::Same(vec![1]), &[2, 0, 0, 0, b'o', b'k', 1, 0, 0, 0, 0xff, 1, 0, 0, 0, 0])
         };
-        let shard = Shard {
-            task: 1,
-            items: 3,
-            inputs: vec![text],
-        };
+        let shard = Shard { task: 1, items: 3, inputs: vec![text] };
         let manifest = manifest("[1]");
         let prepared = Prepared::new(&manifest, None, &shard);
-        assert_eq!(
-            prepared.runs,
-            [Run {
-                items: vec![0],
-                longest: 0
-            }]
-        );
-        let refused: Vec<_> = prepared
-            .refused
-            .iter()
-            .map(|(item, code, _)| (*item, *code))
-            .collect();
-        assert_eq!(
-            refused,
-            [(1, ItemErrorCode::InvalidInput), (2, ItemErrorCode::InvalidInput)]
-        );
+        assert_eq!(prepared.runs, [Run { items: vec![0], longest: 0 }]);
+        let refused: Vec<_> = prepared.refused.iter().map(|(item, code, _)| (*item, *code)).collect();
+        assert_eq!(refused, [(1, ItemErrorCode::InvalidInput), (2, ItemErrorCode::InvalidInput)]);
     }
 }

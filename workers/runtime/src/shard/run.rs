@@ -32,11 +32,7 @@ impl Runner {
         text: Option<TextEncoder>,
     ) -> Result<Self, EngineError> {
         check_ports(&manifest, engine.as_ref())?;
-        Ok(Self {
-            manifest,
-            engine,
-            text,
-        })
+        Ok(Self { manifest, engine, text })
     }
 
     /// The manifest.
@@ -54,27 +50,14 @@ impl Runner {
         mut emit: impl FnMut(Part) -> Result<(), E>,
     ) -> Result<(), E> {
         let prepared = Prepared::new(&self.manifest, self.text.as_ref(), shard);
-        let usage = Usage {
-            tokenize_us: prepared.tokenize_us,
-            ..Usage::default()
-        };
-        let mut waiting = Part {
-            task: shard.task,
-            errors: prepared.refused.clone(),
-            usage,
-            ..Part::default()
-        };
+        let usage = Usage { tokenize_us: prepared.tokenize_us, ..Usage::default() };
+        let mut waiting =
+            Part { task: shard.task, errors: prepared.refused.clone(), usage, ..Part::default() };
         let last = prepared.runs.len().checked_sub(1);
         for (index, run) in prepared.runs.iter().enumerate() {
             run_into(&mut waiting, self.engine.as_mut(), &self.manifest, &prepared, run);
             waiting.last = Some(index) == last;
-            emit(std::mem::replace(
-                &mut waiting,
-                Part {
-                    task: shard.task,
-                    ..Part::default()
-                },
-            ))?;
+            emit(std::mem::replace(&mut waiting, Part { task: shard.task, ..Part::default() }))?;
         }
         if last.is_none() {
             waiting.last = true;
@@ -103,11 +86,7 @@ fn run_into(
         Err(EngineError::Run(_)) if run.items.len() > 1 => one_by_one(part, engine, manifest, prepared, run),
         Err(error) => {
             let why = error.to_string();
-            part.errors.extend(
-                run.items
-                    .iter()
-                    .map(|&item| (item, ItemErrorCode::ModelFailed, why.clone())),
-            );
+            part.errors.extend(run.items.iter().map(|&item| (item, ItemErrorCode::ModelFailed, why.clone())));
         }
     }
 }
@@ -121,19 +100,14 @@ fn one_by_one(
 ) {
     let mut values: Vec<Vec<Tensor>> = Vec::new();
     for &item in &run.items {
-        let alone = Run {
-            items: vec![item],
-            longest: run.longest,
-        };
+        let alone = Run { items: vec![item], longest: run.longest };
         part.usage.padded_units += prepared.work(&alone).1;
         match timed_run(part, engine, manifest, prepared, &alone) {
             Ok(outputs) => {
                 part.items.push(item);
                 values.push(outputs);
             }
-            Err(error) => part
-                .errors
-                .push((item, ItemErrorCode::ModelFailed, error.to_string())),
+            Err(error) => part.errors.push((item, ItemErrorCode::ModelFailed, error.to_string())),
         }
     }
     part.outputs = join(&values);
@@ -213,9 +187,8 @@ fn join(values: &[Vec<Tensor>]) -> Vec<Tensor> {
     (0..first.len())
         .map(|output| {
             let tensors = || values.iter().filter_map(|value| value.get(output));
-            let shapes: Vec<&[u32]> = tensors()
-                .map(|tensor| tensor.item_shapes.get(0).unwrap_or_default())
-                .collect();
+            let shapes: Vec<&[u32]> =
+                tensors().map(|tensor| tensor.item_shapes.get(0).unwrap_or_default()).collect();
             let data: Vec<u8> = tensors().flat_map(|tensor| tensor.data.iter().copied()).collect();
             Tensor {
                 item_shapes: ItemShapes::from_shapes(&shapes),
@@ -229,10 +202,7 @@ fn join(values: &[Vec<Tensor>]) -> Vec<Tensor> {
 /// Checks at load that every input of the model is fed and every output of the manifest exists.
 fn check_ports(manifest: &ModelManifest, engine: &dyn Engine) -> Result<(), EngineError> {
     let refuse = |text: String| Err(EngineError::Load(text));
-    let text_input = manifest
-        .tokenizer
-        .as_ref()
-        .map(|tokenizer| tokenizer.input.as_str());
+    let text_input = manifest.tokenizer.as_ref().map(|tokenizer| tokenizer.input.as_str());
     let token_names = ["input_ids", "attention_mask", "token_type_ids"];
     for port in engine.inputs() {
         let spec = manifest
@@ -248,19 +218,13 @@ fn check_ports(manifest: &ModelManifest, engine: &dyn Engine) -> Result<(), Engi
             }
         };
         if !fed {
-            return refuse(format!(
-                "model input `{}` ({}) is not in `model.toml`",
-                port.name, port.datatype
-            ));
+            return refuse(format!("model input `{}` ({}) is not in `model.toml`", port.name, port.datatype));
         }
     }
     for spec in &manifest.inputs {
         let has_port = engine.inputs().iter().any(|port| port.name == spec.name);
         if text_input != Some(spec.name.as_str()) && !has_port {
-            return refuse(format!(
-                "`model.toml` names input `{}`, the model has none",
-                spec.name
-            ));
+            return refuse(format!("`model.toml` names input `{}`, the model has none", spec.name));
         }
     }
     for spec in &manifest.outputs {
@@ -268,15 +232,10 @@ fn check_ports(manifest: &ModelManifest, engine: &dyn Engine) -> Result<(), Engi
             Some(port) if port.datatype == spec.datatype => {}
             Some(port) => {
                 let (name, actual, said) = (&spec.name, port.datatype, spec.datatype);
-                return refuse(format!(
-                    "output `{name}` is {actual} in the model, {said} in `model.toml`"
-                ));
+                return refuse(format!("output `{name}` is {actual} in the model, {said} in `model.toml`"));
             }
             None => {
-                return refuse(format!(
-                    "`model.toml` names output `{}`, the model has none",
-                    spec.name
-                ));
+                return refuse(format!("`model.toml` names output `{}`, the model has none", spec.name));
             }
         }
     }
@@ -306,11 +265,7 @@ mod tests {
             item_shapes: ItemShapes::Same(vec![8]),
             data: data.into(),
         };
-        Shard {
-            task: 4,
-            items: u32::try_from(items.len()).unwrap(),
-            inputs: vec![x],
-        }
+        Shard { task: 4, items: u32::try_from(items.len()).unwrap(), inputs: vec![x] }
     }
 
     fn parts(runner: &mut Runner, shard: &Shard) -> Vec<Part> {
@@ -328,9 +283,7 @@ mod tests {
     fn only_the_guilty_item_fails() {
         let shard = shard(&[b"12345678", FAULT_FAIL, b"abcdefgh"]);
         let parts = parts(&mut runner(true), &shard);
-        let [part] = parts.as_slice() else {
-            panic!("one run, one part: {parts:?}")
-        };
+        let [part] = parts.as_slice() else { panic!("one run, one part: {parts:?}") };
         assert!(part.last);
         assert_eq!(part.items, [0, 2]);
         assert_eq!(part.outputs[0].data.as_ref(), b"12345678abcdefgh");
@@ -346,18 +299,11 @@ mod tests {
 
     #[test]
     fn label_shapes_with_and_without_a_trailing_one_are_the_same() {
-        let spec = TensorSpec {
-            name: "label".into(),
-            datatype: Datatype::Int64,
-            shape: vec![],
-        };
+        let spec = TensorSpec { name: "label".into(), datatype: Datatype::Int64, shape: vec![] };
         assert_eq!(item_shape(&spec, &[]).unwrap(), Vec::<u32>::new());
         assert_eq!(item_shape(&spec, &[1]).unwrap(), Vec::<u32>::new());
         assert!(item_shape(&spec, &[2]).is_err());
-        let open = TensorSpec {
-            shape: vec![-1, 3],
-            ..spec
-        };
+        let open = TensorSpec { shape: vec![-1, 3], ..spec };
         assert_eq!(item_shape(&open, &[5, 3]).unwrap(), [5, 3]);
         assert!(item_shape(&open, &[15]).is_err());
     }

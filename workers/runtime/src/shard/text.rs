@@ -52,19 +52,11 @@ impl TextEncoder {
         let mut tokenizer = Tokenizer::from_file(path).map_err(|error| error.to_string())?;
         let max_length = max_length.map(|length| length as usize);
         if let Some(max_length) = max_length {
-            let truncation = TruncationParams {
-                max_length,
-                ..TruncationParams::default()
-            };
-            tokenizer
-                .with_truncation(Some(truncation))
-                .map_err(|error| error.to_string())?;
+            let truncation = TruncationParams { max_length, ..TruncationParams::default() };
+            tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
         }
         tokenizer.with_padding(None);
-        Ok(Self {
-            tokenizer,
-            max_length,
-        })
+        Ok(Self { tokenizer, max_length })
     }
 
     /// Tokenizes one text.
@@ -74,10 +66,7 @@ impl TextEncoder {
     pub(crate) fn encode(&self, text: &[u8]) -> Result<Tokens, TextError> {
         let text = std::str::from_utf8(text).map_err(|_| TextError::NotUtf8)?;
         if let Some(prefix) = self.prefix(text) {
-            let encoding = self
-                .tokenizer
-                .encode_fast(prefix, true)
-                .map_err(|_| TextError::Refused)?;
+            let encoding = self.tokenizer.encode_fast(prefix, true).map_err(|_| TextError::Refused)?;
             // The cut can only have changed the last word, and that word was cut off.
             if encoding.get_overflowing().iter().any(|rest| rest.len() > 2) {
                 return Ok(tokens(&encoding));
@@ -101,8 +90,5 @@ impl TextEncoder {
 }
 
 fn tokens(encoding: &tokenizers::Encoding) -> Tokens {
-    Tokens {
-        ids: encoding.get_ids().to_vec(),
-        type_ids: encoding.get_type_ids().to_vec(),
-    }
+    Tokens { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() }
 }

@@ -41,13 +41,7 @@ pub struct Start<'a> {
 
 impl<'a> Start<'a> {
     pub fn new(model_dir: &'a Path, model: &'a str) -> Self {
-        Self {
-            model_dir,
-            model,
-            memory_mib: 3008,
-            faults: false,
-            env: HashMap::new(),
-        }
+        Self { model_dir, model, memory_mib: 3008, faults: false, env: HashMap::new() }
     }
 
     pub fn sandbox(self) -> Sandbox {
@@ -67,13 +61,7 @@ impl<'a> Start<'a> {
             .stdin(Stdio::null());
         let started = Instant::now();
         let child = command.spawn().unwrap();
-        Sandbox {
-            api,
-            started,
-            child,
-            model: self.model.to_owned(),
-            next_batch: 1,
-        }
+        Sandbox { api, started, child, model: self.model.to_owned(), next_batch: 1 }
     }
 }
 
@@ -233,9 +221,6 @@ pub fn tensor<'a>(
 pub fn value_of(answer: &Answer, id: u64) -> Option<Vec<u8>> {
     let position = answer.ids.iter().position(|other| *other == id)?;
     let output = &answer.outputs[0];
-    let range = output
-        .item_ranges(answer.ids.len())
-        .unwrap()
-        .swap_remove(position);
+    let range = output.item_ranges(answer.ids.len()).unwrap().swap_remove(position);
     Some(output.data[range].to_vec())
 }

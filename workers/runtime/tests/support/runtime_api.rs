@@ -59,16 +59,8 @@ impl RuntimeApi {
 
     /// Puts up an invocation for the next call of `next`.
     pub fn offer(&self, payload: Vec<u8>, time_left: Duration) {
-        let deadline = (SystemTime::now() + time_left)
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_millis();
-        self.shared
-            .0
-            .lock()
-            .unwrap()
-            .offers
-            .push_back((payload, deadline));
+        let deadline = (SystemTime::now() + time_left).duration_since(UNIX_EPOCH).unwrap().as_millis();
+        self.shared.0.lock().unwrap().offers.push_back((payload, deadline));
         self.shared.1.notify_all();
     }
 

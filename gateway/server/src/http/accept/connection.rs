@@ -77,15 +77,8 @@ pub(super) async fn run<A: Application>(
     };
     let busy = Arc::new(AtomicUsize::new(0));
     let io = ProgressIo::new(stream, protocol.write_timeout);
-    let activity = Activity {
-        busy: Arc::clone(&busy),
-        written: io.written(),
-    };
-    let service = ConnectionService {
-        application,
-        telemetry,
-        busy,
-    };
+    let activity = Activity { busy: Arc::clone(&busy), written: io.written() };
+    let service = ConnectionService { application, telemetry, busy };
     // How a connection ended (reset, time-out, protocol error) concerns no request that was answered.
     if speaks_http2 {
         let connection = protocol.http2.serve_connection(io, service);

@@ -114,12 +114,8 @@ fn refuse(stream: TcpStream, refusals: &Arc<Semaphore>, tasks: &mut JoinSet<()>)
 
 /// Failures that concern the connection that was to be accepted, not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    [
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::ConnectionRefused,
-    ]
-    .contains(&error.kind())
+    [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::ConnectionRefused]
+        .contains(&error.kind())
 }
 
 /// Reports a connection's end however it comes, a panic included.

@@ -25,12 +25,7 @@ pub(super) struct ProgressIo {
 
 impl ProgressIo {
     pub(super) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
-        Self {
-            inner: TokioIo::new(stream),
-            written: Arc::default(),
-            write_timeout,
-            stalled: None,
-        }
+        Self { inner: TokioIo::new(stream), written: Arc::default(), write_timeout, stalled: None }
     }
 
     /// Count of write calls that got somewhere, shared.
@@ -45,9 +40,7 @@ impl ProgressIo {
             return result;
         }
         let patience = self.write_timeout;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         match stalled.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

@@ -42,37 +42,25 @@ where
     if announced.lower() > u64::try_from(config.max_body_bytes).unwrap_or(u64::MAX) {
         return Err(too_large(config));
     }
-    let mut share = MemoryShare {
-        held_bytes: Arc::clone(held_bytes),
-        bytes: 0,
-    };
+    let mut share = MemoryShare { held_bytes: Arc::clone(held_bytes), bytes: 0 };
     share.grow(length.unwrap_or(0), config)?;
     let first = match poll_fn(|cx| Poll::Ready(poll_data(&mut body, cx))).await {
         Poll::Ready(Some(data)) => Some(data?),
         Poll::Ready(None) => {
-            return Ok(HeldBody {
-                bytes: Bytes::new(),
-                share,
-            });
+            return Ok(HeldBody { bytes: Bytes::new(), share });
         }
         Poll::Pending => None,
     };
     if let Some(whole) = &first
         && length == Some(whole.len())
     {
-        return Ok(HeldBody {
-            bytes: whole.clone(),
-            share,
-        });
+        return Ok(HeldBody { bytes: whole.clone(), share });
     }
     let rest = collect(body, first, length, config, &mut share);
     let bytes = match tokio::time::timeout(config.body_read_timeout, rest).await {
         Ok(bytes) => bytes?,
         Err(_elapsed) => {
-            return Err(ApiError::new(
-                Code::RequestTimeout,
-                "the body did not arrive in time",
-            ));
+            return Err(ApiError::new(Code::RequestTimeout, "the body did not arrive in time"));
         }
     };
     Ok(HeldBody { bytes, share })
@@ -129,10 +117,8 @@ where
                 }
             }
             Poll::Ready(Some(Err(_cut_off))) => {
-                let error = ApiError::new(
-                    Code::InvalidRequest,
-                    "the body is cut off or its chunks are malformed",
-                );
+                let error =
+                    ApiError::new(Code::InvalidRequest, "the body is cut off or its chunks are malformed");
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -140,10 +126,7 @@ where
 }
 
 fn too_large(config: &HttpConfig) -> ApiError {
-    ApiError::new(
-        Code::TooLarge,
-        format!("the body exceeds {} bytes", config.max_body_bytes),
-    )
+    ApiError::new(Code::TooLarge, format!("the body exceeds {} bytes", config.max_body_bytes))
 }
 
 /// A part of the memory that all bodies share, given back on drop.
@@ -157,10 +140,7 @@ impl MemoryShare {
         let before = self.held_bytes.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
         if before.saturating_add(more) > config.max_inflight_body_bytes {
-            return Err(ApiError::new(
-                Code::Overloaded,
-                "too many bytes of requests in flight",
-            ));
+            return Err(ApiError::new(Code::Overloaded, "too many bytes of requests in flight"));
         }
         Ok(())
     }

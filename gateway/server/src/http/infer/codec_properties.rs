@@ -51,12 +51,7 @@ fn tensor(datatype: Datatype, elements: usize, noise: &[u8]) -> Vec<u8> {
 fn manifest(datatype: Datatype) -> ModelManifest {
     let tensor = |name| format!("name = \"{name}\"\ndatatype = \"{datatype}\"\nshape = [-1]\n");
     let head = "name = \"m\"\nversion = \"1\"\nengine = \"identity\"\n";
-    ModelManifest::parse(&format!(
-        "{head}[[inputs]]\n{}[[outputs]]\n{}",
-        tensor("x"),
-        tensor("y")
-    ))
-    .unwrap()
+    ModelManifest::parse(&format!("{head}[[inputs]]\n{}[[outputs]]\n{}", tensor("x"), tensor("y"))).unwrap()
 }
 
 proptest! {

@@ -51,12 +51,7 @@ impl fmt::Display for Place {
 
 impl<'c> ParseContext<'c> {
     pub(super) fn new(config: &'c HttpConfig, json_bytes: usize) -> Self {
-        Self {
-            config,
-            json_bytes,
-            place: Cell::new(Place::Top("")),
-            found: RefCell::new(None),
-        }
+        Self { config, json_bytes, place: Cell::new(Place::Top("")), found: RefCell::new(None) }
     }
 
     /// Says what is read next.
@@ -72,9 +67,7 @@ impl<'c> ParseContext<'c> {
 
     /// Bytes that decoded elements may need, at most and for sure.
     pub(super) fn decoded_size_bound(&self, datatype: Datatype, elements: u64) -> usize {
-        let most_elements = usize::try_from(elements)
-            .unwrap_or(usize::MAX)
-            .min(self.json_bytes / 2 + 1);
+        let most_elements = usize::try_from(elements).unwrap_or(usize::MAX).min(self.json_bytes / 2 + 1);
         match datatype.element_bytes() {
             Some(size) => most_elements.saturating_mul(size),
             None => self.json_bytes.min(most_elements.saturating_mul(32)),

@@ -49,9 +49,7 @@ impl Encoding {
             accepted.split(',').any(|entry| {
                 let mut parts = entry.split(';').map(str::trim);
                 let named = parts.next().is_some_and(|entry| entry.eq_ignore_ascii_case(name));
-                let weight = parts
-                    .find_map(|part| part.strip_prefix("q="))
-                    .map(str::parse::<f32>);
+                let weight = parts.find_map(|part| part.strip_prefix("q=")).map(str::parse::<f32>);
                 named && !matches!(weight, Some(Ok(weight)) if weight <= 0.0)
             })
         };
@@ -77,12 +75,9 @@ impl Encoding {
         let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
         let mut plain = Vec::with_capacity(compressed.len().saturating_mul(2).min(max_bytes));
         let (result, consumed) = match self {
-            Self::Gzip => (
-                MultiGzDecoder::new(compressed)
-                    .take(limit)
-                    .read_to_end(&mut plain),
-                compressed.len(),
-            ),
+            Self::Gzip => {
+                (MultiGzDecoder::new(compressed).take(limit).read_to_end(&mut plain), compressed.len())
+            }
             Self::Deflate => {
                 let mut decoder = ZlibDecoder::new(compressed);
                 let result = (&mut decoder).take(limit).read_to_end(&mut plain);
@@ -90,10 +85,7 @@ impl Encoding {
             }
         };
         let broken = |what: &str| {
-            ApiError::new(
-                Code::InvalidRequest,
-                format!("the body is not valid {}: {what}", self.name()),
-            )
+            ApiError::new(Code::InvalidRequest, format!("the body is not valid {}: {what}", self.name()))
         };
         result.map_err(|error| broken(&error.to_string()))?;
         if plain.len() > max_bytes {
@@ -144,31 +136,20 @@ mod tests {
     fn a_bomb_stops_at_the_bound() {
         for encoding in [Encoding::Gzip, Encoding::Deflate] {
             let bomb = encoding.compress(&vec![0; 4 << 20]).into_owned();
-            assert_eq!(
-                encoding.decompress(&bomb, 1 << 20).unwrap_err().code,
-                Code::TooLarge
-            );
+            assert_eq!(encoding.decompress(&bomb, 1 << 20).unwrap_err().code, Code::TooLarge);
         }
     }
 
     #[test]
     fn cut_and_continued_streams_are_refused() {
         for encoding in [Encoding::Gzip, Encoding::Deflate] {
-            let mut stream = encoding
-                .compress(b"some text that is long enough to be cut")
-                .into_owned();
+            let mut stream = encoding.compress(b"some text that is long enough to be cut").into_owned();
             assert_eq!(
-                encoding
-                    .decompress(&stream[..stream.len() - 6], 1000)
-                    .unwrap_err()
-                    .code,
+                encoding.decompress(&stream[..stream.len() - 6], 1000).unwrap_err().code,
                 Code::InvalidRequest
             );
             stream.extend_from_slice(b"more");
-            assert_eq!(
-                encoding.decompress(&stream, 1000).unwrap_err().code,
-                Code::InvalidRequest
-            );
+            assert_eq!(encoding.decompress(&stream, 1000).unwrap_err().code, Code::InvalidRequest);
         }
     }
 

@@ -64,10 +64,8 @@ impl<'de> DeserializeSeed<'de> for DatatypeSeed<'_> {
         let name = TextSeed.deserialize(deserializer)?;
         Datatype::from_name(&name).ok_or_else(|| {
             let shown: String = name.chars().take(32).collect();
-            self.0.fail(
-                Code::InvalidTensor,
-                format_args!("is `{shown}`, which is no datatype of the protocol"),
-            )
+            self.0
+                .fail(Code::InvalidTensor, format_args!("is `{shown}`, which is no datatype of the protocol"))
         })
     }
 }
@@ -96,22 +94,17 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
         while let Some(Dimension(size)) = entries.next_element()? {
             let Ok(size) = u64::try_from(size) else {
                 let index = shape.len();
-                return Err(context.fail(
-                    Code::InvalidTensor,
-                    format_args!("has a negative size at dimension {index}"),
-                ));
+                return Err(context
+                    .fail(Code::InvalidTensor, format_args!("has a negative size at dimension {index}")));
             };
             if shape.len() == MAX_RANK {
-                return Err(context.fail(
-                    Code::InvalidTensor,
-                    format_args!("has more than {MAX_RANK} dimensions"),
-                ));
+                return Err(
+                    context.fail(Code::InvalidTensor, format_args!("has more than {MAX_RANK} dimensions"))
+                );
             }
             shape.push(size);
         }
-        let product = shape
-            .iter()
-            .try_fold(1_u64, |product, &size| product.checked_mul(size));
+        let product = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
         let Some(elements) = product else {
             return Err(context.fail(Code::InvalidTensor, format_args!("has a product that overflows")));
         };
@@ -129,12 +122,10 @@ struct Dimension(i128);
 
 impl<'de> serde::Deserialize<'de> for Dimension {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_any(Scalar(PhantomData))
-            .and_then(|value| match value {
-                Value::Integer(size) => Ok(Self(size)),
-                Value::Bool(_) | Value::Other => Err(D::Error::custom("a dimension must be an integer")),
-            })
+        deserializer.deserialize_any(Scalar(PhantomData)).and_then(|value| match value {
+            Value::Integer(size) => Ok(Self(size)),
+            Value::Bool(_) | Value::Other => Err(D::Error::custom("a dimension must be an integer")),
+        })
     }
 }
 
@@ -196,9 +187,7 @@ impl Skip<'_> {
     fn check<E: Error>(&self) -> Result<(), E> {
         let most = self.context.config.max_json_depth;
         if self.depth > most {
-            return Err(self
-                .context
-                .fail(Code::InvalidJson, format_args!("is nested deeper than {most}")));
+            return Err(self.context.fail(Code::InvalidJson, format_args!("is nested deeper than {most}")));
         }
         Ok(())
     }
@@ -245,23 +234,14 @@ impl<'de> Visitor<'de> for Skip<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         self.check()?;
-        while entries
-            .next_element_seed(Skip {
-                context: self.context,
-                depth: self.depth + 1,
-            })?
-            .is_some()
-        {}
+        while entries.next_element_seed(Skip { context: self.context, depth: self.depth + 1 })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         self.check()?;
         while entries.next_key::<IgnoredAny>()?.is_some() {
-            entries.next_value_seed(Skip {
-                context: self.context,
-                depth: self.depth + 1,
-            })?;
+            entries.next_value_seed(Skip { context: self.context, depth: self.depth + 1 })?;
         }
         Ok(())
     }

@@ -31,11 +31,7 @@ pub(super) struct Framing {
 impl Framing {
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
         let timeout_ms = count(headers, &X_REQUEST_TIMEOUT_MS, "X-Request-Timeout-Ms")?;
-        let json_bytes = count(
-            headers,
-            &INFERENCE_HEADER_CONTENT_LENGTH,
-            "Inference-Header-Content-Length",
-        )?;
+        let json_bytes = count(headers, &INFERENCE_HEADER_CONTENT_LENGTH, "Inference-Header-Content-Length")?;
         let receipt = headers.get(PENSTOCK_RECEIPT);
         Ok(Self {
             encoding: Encoding::of_request(headers)?,
@@ -53,10 +49,7 @@ fn count(headers: &HeaderMap, header: &HeaderName, shown: &str) -> Result<Option
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    let digits = value
-        .to_str()
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match (digits.and_then(|text| text.parse().ok()), values.next()) {
         (Some(number), None) => Ok(Some(number)),
         _ => {
@@ -89,10 +82,7 @@ mod tests {
 
     #[test]
     fn lengths_must_be_plain_numbers() {
-        assert_eq!(
-            read("inference-header-content-length", "12").unwrap().json_bytes,
-            Some(12)
-        );
+        assert_eq!(read("inference-header-content-length", "12").unwrap().json_bytes, Some(12));
         for bad in ["-1", "+1", "1e3", "", " 1x", "99999999999999999999"] {
             assert!(read("inference-header-content-length", bad).is_err(), "{bad:?}");
         }
@@ -101,15 +91,10 @@ mod tests {
     #[test]
     fn only_well_formed_trace_contexts_are_passed_on() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(
-            read("traceparent", good).unwrap().traceparent.as_deref(),
-            Some(good)
-        );
-        for bad in [
-            "00-abc-def-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
-            "nonsense",
-        ] {
+        assert_eq!(read("traceparent", good).unwrap().traceparent.as_deref(), Some(good));
+        for bad in
+            ["00-abc-def-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra", "nonsense"]
+        {
             assert_eq!(read("traceparent", bad).unwrap().traceparent, None, "{bad}");
         }
     }

@@ -40,10 +40,7 @@ impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
             Datatype::Bytes => self.read::<ByteString, D>(deserializer),
             Datatype::Fp16 | Datatype::Bf16 => Err(self.context.fail(
                 Code::InvalidTensor,
-                format_args!(
-                    "{} has no JSON form; send the tensor as binary data",
-                    self.datatype
-                ),
+                format_args!("{} has no JSON form; send the tensor as binary data", self.datatype),
             )),
         }
     }
@@ -62,11 +59,7 @@ impl DataSeed<'_> {
             out: Vec::with_capacity(self.context.decoded_size_bound(self.datatype, self.elements)),
             marker: PhantomData,
         };
-        Node {
-            sink: &mut sink,
-            depth: 0,
-        }
-        .deserialize(deserializer)?;
+        Node { sink: &mut sink, depth: 0 }.deserialize(deserializer)?;
         Ok(sink.out)
     }
 }
@@ -107,19 +100,12 @@ impl<E: Element> Sink<'_, E> {
         if self.form == Form::Unknown {
             self.form = Form::Flat;
         }
-        let expected_depth = if self.form == Form::Flat {
-            1
-        } else {
-            self.shape.len()
-        };
+        let expected_depth = if self.form == Form::Flat { 1 } else { self.shape.len() };
         if depth != expected_depth {
             return Err(self.misplaced(depth));
         }
         if self.read == self.elements {
-            return Err(self.fail(format_args!(
-                "has more than the {} elements of its shape",
-                self.elements
-            )));
+            return Err(self.fail(format_args!("has more than the {} elements of its shape", self.elements)));
         }
         if let Err(misfit) = put(&mut self.out) {
             return Err(self.misfit(misfit, &shown()));
@@ -144,13 +130,12 @@ impl<E: Element> Sink<'_, E> {
     fn misfit<R: Error>(&self, misfit: Misfit, shown: &str) -> R {
         let (index, datatype) = (self.read, self.datatype);
         match misfit {
-            Misfit::Kind => self.fail(format_args!(
-                "element {index} must be {} for {datatype}, not {shown}",
-                E::EXPECTED
-            )),
-            Misfit::Range => self.fail(format_args!(
-                "element {index}: {shown} is out of range for {datatype}"
-            )),
+            Misfit::Kind => {
+                self.fail(format_args!("element {index} must be {} for {datatype}, not {shown}", E::EXPECTED))
+            }
+            Misfit::Range => {
+                self.fail(format_args!("element {index}: {shown} is out of range for {datatype}"))
+            }
         }
     }
 
@@ -176,10 +161,9 @@ impl<E: Element> Sink<'_, E> {
     fn leave<R: Error>(&self, depth: usize, entries: u64) -> Result<(), R> {
         let flat = self.form != Form::Nested;
         if flat && self.read != self.elements {
-            return Err(self.fail(format_args!(
-                "has {} elements, its shape says {}",
-                self.read, self.elements
-            )));
+            return Err(
+                self.fail(format_args!("has {} elements, its shape says {}", self.read, self.elements))
+            );
         }
         match self.shape.get(depth) {
             Some(&dimension) if !flat && dimension != entries => Err(self.fail(format_args!(
@@ -215,13 +199,7 @@ impl<'de, E: Element> Visitor<'de> for Node<'_, '_, E> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         self.sink.enter(self.depth)?;
         let mut count = 0_u64;
-        while entries
-            .next_element_seed(Node {
-                sink: &mut *self.sink,
-                depth: self.depth + 1,
-            })?
-            .is_some()
-        {
+        while entries.next_element_seed(Node { sink: &mut *self.sink, depth: self.depth + 1 })?.is_some() {
             count += 1;
         }
         self.sink.leave(self.depth, count)
@@ -229,39 +207,32 @@ impl<'de, E: Element> Visitor<'de> for Node<'_, '_, E> {
 
     #[inline]
     fn visit_f64<R: Error>(self, value: f64) -> Result<(), R> {
-        self.sink
-            .element(self.depth, |out| E::put_f64(out, value), || value.to_string())
+        self.sink.element(self.depth, |out| E::put_f64(out, value), || value.to_string())
     }
 
     #[inline]
     fn visit_u64<R: Error>(self, value: u64) -> Result<(), R> {
-        self.sink
-            .element(self.depth, |out| E::put_u64(out, value), || value.to_string())
+        self.sink.element(self.depth, |out| E::put_u64(out, value), || value.to_string())
     }
 
     #[inline]
     fn visit_i64<R: Error>(self, value: i64) -> Result<(), R> {
-        self.sink
-            .element(self.depth, |out| E::put_i64(out, value), || value.to_string())
+        self.sink.element(self.depth, |out| E::put_i64(out, value), || value.to_string())
     }
 
     fn visit_bool<R: Error>(self, value: bool) -> Result<(), R> {
-        self.sink
-            .element(self.depth, |out| E::put_bool(out, value), || value.to_string())
+        self.sink.element(self.depth, |out| E::put_bool(out, value), || value.to_string())
     }
 
     fn visit_str<R: Error>(self, value: &str) -> Result<(), R> {
-        self.sink
-            .element(self.depth, |out| E::put_str(out, value), || "a string".to_owned())
+        self.sink.element(self.depth, |out| E::put_str(out, value), || "a string".to_owned())
     }
 
     fn visit_unit<R: Error>(self) -> Result<(), R> {
-        self.sink
-            .element(self.depth, |_| Err(Misfit::Kind), || "null".to_owned())
+        self.sink.element(self.depth, |_| Err(Misfit::Kind), || "null".to_owned())
     }
 
     fn visit_map<A: serde::de::MapAccess<'de>>(self, _entries: A) -> Result<(), A::Error> {
-        self.sink
-            .element(self.depth, |_| Err(Misfit::Kind), || "an object".to_owned())
+        self.sink.element(self.depth, |_| Err(Misfit::Kind), || "an object".to_owned())
     }
 }

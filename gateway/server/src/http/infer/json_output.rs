@@ -80,9 +80,8 @@ fn push_byte_strings(out: &mut Vec<u8>, data: &[u8]) -> Result<(), Unfit> {
     let mut index = 0_usize;
     while !rest.is_empty() {
         let (prefix, after) = rest.split_first_chunk::<4>().ok_or(Unfit::Corrupt)?;
-        let (bytes, after) = after
-            .split_at_checked(u32::from_le_bytes(*prefix) as usize)
-            .ok_or(Unfit::Corrupt)?;
+        let (bytes, after) =
+            after.split_at_checked(u32::from_le_bytes(*prefix) as usize).ok_or(Unfit::Corrupt)?;
         let text = std::str::from_utf8(bytes).map_err(|_| Unfit::NotUtf8 { element: index })?;
         if index > 0 {
             out.push(b',');
@@ -95,11 +94,7 @@ fn push_byte_strings(out: &mut Vec<u8>, data: &[u8]) -> Result<(), Unfit> {
 }
 
 fn finite(is_finite: bool) -> Result<(), Unfit> {
-    if is_finite {
-        Ok(())
-    } else {
-        Err(Unfit::NotFinite { element: 0 })
-    }
+    if is_finite { Ok(()) } else { Err(Unfit::NotFinite { element: 0 }) }
 }
 
 fn at(unfit: Unfit, element: usize) -> Unfit {
@@ -133,8 +128,5 @@ pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
 
 fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let written = serde_json::to_writer(&mut *out, value);
-    debug_assert!(
-        written.is_ok(),
-        "strings and finite numbers always serialize into memory"
-    );
+    debug_assert!(written.is_ok(), "strings and finite numbers always serialize into memory");
 }

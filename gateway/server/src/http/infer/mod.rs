@@ -87,9 +87,7 @@ where
     let heavy = framing.encoding.is_some() || held.bytes.len() > HEAVY_BYTES;
     let (accepted, held) = if heavy {
         let (config, model) = (Arc::clone(&state.config), Arc::clone(&model));
-        state
-            .aside(move || decode(held, &framing, &model, &config))
-            .await?
+        state.aside(move || decode(held, &framing, &model, &config)).await?
     } else {
         decode(held, &framing, &model, &state.config)
     }?;
@@ -99,25 +97,14 @@ where
     let completed = state.inference.infer(submission).await;
     drop(held);
     watch.answered(completed.as_ref().ok().map(|completed| completed.receipt));
-    let with_id = |error: ApiError, form: &AnswerForm| ApiError {
-        id: form.id.clone(),
-        ..error
-    };
+    let with_id = |error: ApiError, form: &AnswerForm| ApiError { id: form.id.clone(), ..error };
     let completed = completed.map_err(|error| with_id(error.into(), &answer))?;
     if !completed.failed.is_empty() {
-        return Err(with_id(
-            ApiError::from_failed_items(items, &completed.failed),
-            &answer,
-        ));
+        return Err(with_id(ApiError::from_failed_items(items, &completed.failed), &answer));
     }
     let so_far = watch.so_far();
     let min_compressed_bytes = state.config.min_compressed_bytes;
-    let is_heavy = completed
-        .outputs
-        .iter()
-        .map(|output| output.data.len())
-        .sum::<usize>()
-        > HEAVY_BYTES;
+    let is_heavy = completed.outputs.iter().map(|output| output.data.len()).sum::<usize>() > HEAVY_BYTES;
     let encode = move || -> Result<_, ApiError> {
         let mut written = response::write(&model, &answer, &completed, items, so_far)
             .map_err(|error| with_id(error, &answer))?;
@@ -128,11 +115,7 @@ where
         }
         Ok(written)
     };
-    let answer = if is_heavy {
-        state.aside(encode).await?
-    } else {
-        encode()
-    };
+    let answer = if is_heavy { state.aside(encode).await? } else { encode() };
     Ok(answer?.into_response())
 }
 
@@ -174,8 +157,6 @@ impl<I: Inference> HttpState<I> {
     ) -> Result<T, ApiError> {
         let internal = || ApiError::new(Code::Internal, "internal error");
         let _permit = self.heavy_work.acquire().await.map_err(|_closed| internal())?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_panicked| internal())
+        tokio::task::spawn_blocking(work).await.map_err(|_panicked| internal())
     }
 }

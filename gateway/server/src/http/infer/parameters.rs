@@ -97,13 +97,7 @@ impl<'de> DeserializeSeed<'de> for RequestParametersSeed<'_> {
         let mut parameters = RequestParameters::default();
         ParametersVisitor {
             context: self.0,
-            known: &[
-                "binary_data_output",
-                "timeout",
-                "priority",
-                "penstock_receipt",
-                "sequence_id",
-            ],
+            known: &["binary_data_output", "timeout", "priority", "penstock_receipt", "sequence_id"],
             take: |name, value| {
                 match name {
                     "binary_data_output" => parameters.binary_data_output = as_bool(value)?,

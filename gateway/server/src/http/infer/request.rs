@@ -126,12 +126,7 @@ impl<'de> Visitor<'de> for RequestSeed<'_> {
             return Err(context.fail(Code::InvalidRequest, format_args!("is missing")));
         };
         let parameters = parameters.unwrap_or_default();
-        Ok(InferRequest {
-            id,
-            parameters,
-            inputs,
-            outputs: outputs.unwrap_or_default(),
-        })
+        Ok(InferRequest { id, parameters, inputs, outputs: outputs.unwrap_or_default() })
     }
 }
 
@@ -154,16 +149,14 @@ impl<'de> Visitor<'de> for InputsSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut inputs = SmallVec::new();
-        while let Some(input) = entries.next_element_seed(InputSeed {
-            context: self.0,
-            index: inputs.len(),
-        })? {
+        while let Some(input) =
+            entries.next_element_seed(InputSeed { context: self.0, index: inputs.len() })?
+        {
             if inputs.len() == MAX_TENSORS {
                 self.0.enter(Place::Top("inputs"));
-                return Err(self.0.fail(
-                    Code::InvalidRequest,
-                    format_args!("has more than {MAX_TENSORS} entries"),
-                ));
+                return Err(self
+                    .0
+                    .fail(Code::InvalidRequest, format_args!("has more than {MAX_TENSORS} entries")));
             }
             inputs.push(input);
         }
@@ -261,26 +254,12 @@ impl<'de> Visitor<'de> for InputSeed<'_> {
             (None, None) => return Err(missing("data")),
             (Some(Data::Read(bytes)), None) => Source::Json(bytes),
             (Some(Data::Later(text)), None) => {
-                let seed = DataSeed {
-                    context,
-                    datatype,
-                    shape: &shape,
-                    elements,
-                };
+                let seed = DataSeed { context, datatype, shape: &shape, elements };
                 let mut deserializer = serde_json::Deserializer::from_str(text.get());
-                Source::Json(
-                    seed.deserialize(&mut deserializer)
-                        .map_err(serde::de::Error::custom)?,
-                )
+                Source::Json(seed.deserialize(&mut deserializer).map_err(serde::de::Error::custom)?)
             }
         };
-        Ok(RequestInput {
-            name,
-            datatype,
-            shape,
-            elements,
-            source,
-        })
+        Ok(RequestInput { name, datatype, shape, elements, source })
     }
 }
 
@@ -303,16 +282,14 @@ impl<'de> Visitor<'de> for OutputsSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut outputs = SmallVec::new();
-        while let Some(output) = entries.next_element_seed(OutputSeed {
-            context: self.0,
-            index: outputs.len(),
-        })? {
+        while let Some(output) =
+            entries.next_element_seed(OutputSeed { context: self.0, index: outputs.len() })?
+        {
             if outputs.len() == MAX_TENSORS {
                 self.0.enter(Place::Top("outputs"));
-                return Err(self.0.fail(
-                    Code::InvalidRequest,
-                    format_args!("has more than {MAX_TENSORS} entries"),
-                ));
+                return Err(self
+                    .0
+                    .fail(Code::InvalidRequest, format_args!("has more than {MAX_TENSORS} entries")));
             }
             outputs.push(output);
         }
@@ -364,9 +341,6 @@ impl<'de> Visitor<'de> for OutputSeed<'_> {
             context.enter(Place::Output(index, "name"));
             return Err(context.fail(Code::InvalidRequest, format_args!("is missing")));
         };
-        Ok(RequestedOutput {
-            name,
-            binary: parameters.flatten(),
-        })
+        Ok(RequestedOutput { name, binary: parameters.flatten() })
     }
 }

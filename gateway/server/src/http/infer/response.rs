@@ -52,19 +52,11 @@ pub(super) fn write(
         push_output(&mut body, name, *wanted, tensor(completed, *wanted)?, items)?;
     }
     body.extend_from_slice(b"]}");
-    let json_bytes = form
-        .outputs
-        .iter()
-        .any(|wanted| wanted.binary)
-        .then_some(body.len());
+    let json_bytes = form.outputs.iter().any(|wanted| wanted.binary).then_some(body.len());
     for wanted in form.outputs.iter().filter(|wanted| wanted.binary) {
         body.extend_from_slice(&tensor(completed, *wanted)?.data);
     }
-    Ok(Answer {
-        body,
-        json_bytes,
-        encoding: None,
-    })
+    Ok(Answer { body, json_bytes, encoding: None })
 }
 
 impl Answer {
@@ -114,13 +106,7 @@ fn estimate(form: &AnswerForm, completed: &Completed) -> usize {
         .outputs
         .iter()
         .filter_map(|wanted| Some((wanted, completed.outputs.get(wanted.index)?)))
-        .map(|(wanted, tensor)| {
-            160 + if wanted.binary {
-                tensor.data.len()
-            } else {
-                tensor.data.len() * 5
-            }
-        })
+        .map(|(wanted, tensor)| 160 + if wanted.binary { tensor.data.len() } else { tensor.data.len() * 5 })
         .sum();
     160 + tensors + if form.receipt { 320 } else { 0 }
 }
@@ -160,17 +146,12 @@ fn push_output(
 fn push_receipt(body: &mut Vec<u8>, receipt: &Receipt, so_far: Duration) {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let times = [
-        (
-            &b",\"parameters\":{\"penstock_queue_wait_us\":"[..],
-            receipt.queue_wait,
-        ),
+        (&b",\"parameters\":{\"penstock_queue_wait_us\":"[..], receipt.queue_wait),
         (b",\"penstock_invoke_us\":", receipt.invoke),
         (b",\"penstock_compute_us\":", receipt.compute),
         (
             b",\"penstock_gateway_us\":",
-            so_far
-                .saturating_sub(receipt.queue_wait)
-                .saturating_sub(receipt.invoke),
+            so_far.saturating_sub(receipt.queue_wait).saturating_sub(receipt.invoke),
         ),
     ];
     for (key, time) in times {
@@ -185,13 +166,6 @@ fn push_receipt(body: &mut Vec<u8>, receipt: &Receipt, so_far: Duration) {
         b",\"penstock_cold\":false"
     });
     body.extend_from_slice(b",\"penstock_cost_usd\":");
-    json_output::push_float(
-        body,
-        if receipt.cost_usd.is_finite() {
-            receipt.cost_usd
-        } else {
-            0.0
-        },
-    );
+    json_output::push_float(body, if receipt.cost_usd.is_finite() { receipt.cost_usd } else { 0.0 });
     body.push(b'}');
 }

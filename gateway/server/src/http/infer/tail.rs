@@ -17,10 +17,9 @@ pub(super) enum BadBytes {
 impl std::fmt::Display for BadBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Length { expected, actual } => write!(
-                f,
-                "needs {expected} bytes for its shape and datatype, has {actual}"
-            ),
+            Self::Length { expected, actual } => {
+                write!(f, "needs {expected} bytes for its shape and datatype, has {actual}")
+            }
             Self::ByteStrings { element, reason } => write!(f, "element {element} {reason}"),
             Self::Bool { element } => write!(f, "element {element} is neither 0 nor 1"),
         }
@@ -53,19 +52,12 @@ pub(super) fn check(
 
 fn byte_string_ends(data: &[u8], items: u32, elements_per_item: u64) -> Result<Box<[u32]>, BadBytes> {
     // An element takes at least 4 bytes, so data bounds the memory asked for here. Without elements all items end at 0.
-    let room = if elements_per_item == 0 {
-        items as usize
-    } else {
-        (data.len() / 4 + 1).min(items as usize)
-    };
+    let room = if elements_per_item == 0 { items as usize } else { (data.len() / 4 + 1).min(items as usize) };
     let mut ends = Vec::with_capacity(room);
     let mut position = 0_usize;
     for item in 0..u64::from(items) {
         for element in 0..elements_per_item {
-            let cut = |reason| BadBytes::ByteStrings {
-                element: item * elements_per_item + element,
-                reason,
-            };
+            let cut = |reason| BadBytes::ByteStrings { element: item * elements_per_item + element, reason };
             let prefix = data.get(position..).and_then(|rest| rest.first_chunk::<4>());
             let length = u32::from_le_bytes(*prefix.ok_or_else(|| cut("is missing"))?) as usize;
             position = position
@@ -73,17 +65,14 @@ fn byte_string_ends(data: &[u8], items: u32, elements_per_item: u64) -> Result<B
                 .filter(|&end| end <= data.len())
                 .ok_or_else(|| cut("runs past the end of the data"))?;
         }
-        ends.push(u32::try_from(position).map_err(|_| BadBytes::ByteStrings {
-            element: item,
-            reason: "ends beyond 4 GiB",
-        })?);
+        ends.push(
+            u32::try_from(position)
+                .map_err(|_| BadBytes::ByteStrings { element: item, reason: "ends beyond 4 GiB" })?,
+        );
     }
     if position != data.len() {
         let element = u64::from(items) * elements_per_item;
-        return Err(BadBytes::ByteStrings {
-            element,
-            reason: "is more than the shape says",
-        });
+        return Err(BadBytes::ByteStrings { element, reason: "is more than the shape says" });
     }
     Ok(ends.into())
 }
@@ -103,39 +92,25 @@ mod tests {
 
     #[test]
     fn byte_strings_are_cut_into_items() {
-        let ends = check(&strings(&["a", "bcd", "", "ef"]), Datatype::Bytes, 2, 4)
-            .unwrap()
-            .unwrap();
+        let ends = check(&strings(&["a", "bcd", "", "ef"]), Datatype::Bytes, 2, 4).unwrap().unwrap();
         assert_eq!(&*ends, [12, 22]);
     }
 
     #[test]
     fn byte_strings_must_fill_their_data_exactly() {
         let whole = strings(&["abc", "de"]);
-        assert!(
-            check(&whole.slice(..whole.len() - 1), Datatype::Bytes, 2, 2).is_err(),
-            "cut"
-        );
+        assert!(check(&whole.slice(..whole.len() - 1), Datatype::Bytes, 2, 2).is_err(), "cut");
         assert!(check(&whole, Datatype::Bytes, 1, 1).is_err(), "too many");
         assert!(check(&whole, Datatype::Bytes, 3, 3).is_err(), "too few");
         let huge = Bytes::from_static(&[255, 255, 255, 255, 1]);
-        assert!(
-            check(&huge, Datatype::Bytes, 1, 1).is_err(),
-            "length prefix beyond the data"
-        );
+        assert!(check(&huge, Datatype::Bytes, 1, 1).is_err(), "length prefix beyond the data");
     }
 
     #[test]
     fn fixed_elements_must_have_their_size() {
         let data = Bytes::from_static(&[0; 16]);
         assert_eq!(check(&data, Datatype::Fp32, 2, 4), Ok(None));
-        assert_eq!(
-            check(&data, Datatype::Fp32, 1, 5),
-            Err(BadBytes::Length {
-                expected: 20,
-                actual: 16
-            })
-        );
+        assert_eq!(check(&data, Datatype::Fp32, 1, 5), Err(BadBytes::Length { expected: 20, actual: 16 }));
         assert_eq!(
             check(&Bytes::from_static(&[0, 2]), Datatype::Bool, 1, 2),
             Err(BadBytes::Bool { element: 1 })

@@ -60,11 +60,7 @@ pub(super) fn fit(
             items,
             inputs,
             priority,
-            timeout: timeouts
-                .into_iter()
-                .flatten()
-                .min()
-                .map(|timeout| timeout.min(config.max_timeout)),
+            timeout: timeouts.into_iter().flatten().min().map(|timeout| timeout.min(config.max_timeout)),
             traceparent: framing.traceparent.clone(),
         },
         answer: AnswerForm {
@@ -92,11 +88,7 @@ pub(super) fn fit_raw(
         )));
     };
     let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let fixed: u64 = spec
-        .shape
-        .iter()
-        .filter_map(|&dim| u64::try_from(dim).ok())
-        .product();
+    let fixed: u64 = spec.shape.iter().filter_map(|&dim| u64::try_from(dim).ok()).product();
     let variable = spec.shape.iter().filter(|&&dim| dim < 0).count();
     let (data, items, length) = match spec.datatype.element_bytes() {
         None if fixed == 1 => {
@@ -108,10 +100,7 @@ pub(super) fn fit_raw(
             (Bytes::from(prefixed), 1, 1)
         }
         None => {
-            return Err(refuse(format!(
-                "is one byte string, input `{}` has {fixed} an item",
-                spec.name
-            )));
+            return Err(refuse(format!("is one byte string, input `{}` has {fixed} an item", spec.name)));
         }
         Some(size) => {
             let unit = fixed.saturating_mul(u64::try_from(size).unwrap_or(u64::MAX));
@@ -142,10 +131,7 @@ pub(super) fn fit_raw(
         shape: shape.into(),
         source: Source::Binary(u64::try_from(data.len()).unwrap_or(u64::MAX)),
     };
-    let mut request = InferRequest {
-        inputs: SmallVec::from([input]),
-        ..InferRequest::default()
-    };
+    let mut request = InferRequest { inputs: SmallVec::from([input]), ..InferRequest::default() };
     request.parameters.binary_data_output = true;
     fit(request, &data, framing, id, manifest, config)
 }
@@ -159,30 +145,22 @@ fn wanted_outputs(
     for (position, output) in requested.iter().enumerate() {
         let refuse =
             |text: String| ApiError::new(Code::InvalidRequest, format!("`outputs[{position}].name` {text}"));
-        let index = manifest
-            .outputs
-            .iter()
-            .position(|spec| spec.name == output.name)
-            .ok_or_else(|| {
-                refuse(format!(
-                    "`{}` is no output of the model; it has {}",
-                    clip(&output.name),
-                    names(&manifest.outputs)
-                ))
-            })?;
+        let index = manifest.outputs.iter().position(|spec| spec.name == output.name).ok_or_else(|| {
+            refuse(format!(
+                "`{}` is no output of the model; it has {}",
+                clip(&output.name),
+                names(&manifest.outputs)
+            ))
+        })?;
         if wanted.iter().any(|before| before.index == index) {
             return Err(refuse(format!("`{}` appears twice", clip(&output.name))));
         }
-        wanted.push(WantedOutput {
-            index,
-            binary: output.binary.unwrap_or(binary_by_default),
-        });
+        wanted.push(WantedOutput { index, binary: output.binary.unwrap_or(binary_by_default) });
     }
     if requested.is_empty() {
-        wanted.extend((0..manifest.outputs.len()).map(|index| WantedOutput {
-            index,
-            binary: binary_by_default,
-        }));
+        wanted.extend(
+            (0..manifest.outputs.len()).map(|index| WantedOutput { index, binary: binary_by_default }),
+        );
     }
     for output in &wanted {
         let spec = &manifest.outputs[output.index];
@@ -209,26 +187,16 @@ fn fit_inputs(
     let mut items = None;
     for (position, input) in inputs.into_iter().enumerate() {
         let refuse = |code, text: String| ApiError::new(code, format!("`inputs[{position}]{text}"));
-        let found = manifest
-            .inputs
-            .iter()
-            .position(|spec| spec.name == input.name)
-            .ok_or_else(|| {
-                let known = names(&manifest.inputs);
-                refuse(
-                    Code::InvalidRequest,
-                    format!(
-                        ".name` `{}` is no input of the model; it has {known}",
-                        clip(&input.name)
-                    ),
-                )
-            })?;
+        let found = manifest.inputs.iter().position(|spec| spec.name == input.name).ok_or_else(|| {
+            let known = names(&manifest.inputs);
+            refuse(
+                Code::InvalidRequest,
+                format!(".name` `{}` is no input of the model; it has {known}", clip(&input.name)),
+            )
+        })?;
         let spec = &manifest.inputs[found];
         if slots[found].is_some() {
-            return Err(refuse(
-                Code::InvalidRequest,
-                format!(".name` `{}` appears twice", spec.name),
-            ));
+            return Err(refuse(Code::InvalidRequest, format!(".name` `{}` appears twice", spec.name)));
         }
         let count = fit_shape(&input, spec, config).map_err(|(code, text)| refuse(code, text))?;
         if let Some(before) = items
@@ -250,15 +218,9 @@ fn fit_inputs(
         };
         let item_ends = tail::check(&data, input.datatype, count, input.elements)
             .map_err(|bad| refuse(Code::InvalidTensor, format!("` `{}` {bad}", spec.name)))?;
-        let item_shape = input.shape[1..]
-            .iter()
-            .filter_map(|&dim| u32::try_from(dim).ok())
-            .collect::<ItemShape>();
-        slots[found] = Some(InputTensor {
-            item_shape,
-            data,
-            item_ends,
-        });
+        let item_shape =
+            input.shape[1..].iter().filter_map(|&dim| u32::try_from(dim).ok()).collect::<ItemShape>();
+        slots[found] = Some(InputTensor { item_shape, data, item_ends });
     }
     if used < tail.len() {
         let extra = tail.len() - used;
@@ -305,39 +267,27 @@ fn fit_shape(
         }
     };
     if first == 0 {
-        return Err((
-            Code::InvalidTensor,
-            ".shape` has no items: its first dimension is 0".to_owned(),
-        ));
+        return Err((Code::InvalidTensor, ".shape` has no items: its first dimension is 0".to_owned()));
     }
     match u32::try_from(first) {
         Ok(items) if items <= config.max_items => Ok(items),
         _ => Err((
             Code::TooLarge,
-            format!(
-                ".shape` has {first} items, more than the {} that are allowed",
-                config.max_items
-            ),
+            format!(".shape` has {first} items, more than the {} that are allowed", config.max_items),
         )),
     }
 }
 
 /// The next `size` bytes of the tail.
 fn take(tail: &Bytes, used: &mut usize, size: u64) -> Option<Bytes> {
-    let end = used
-        .checked_add(usize::try_from(size).ok()?)
-        .filter(|&end| end <= tail.len())?;
+    let end = used.checked_add(usize::try_from(size).ok()?).filter(|&end| end <= tail.len())?;
     let data = tail.slice(*used..end);
     *used = end;
     Some(data)
 }
 
 fn names(specs: &[TensorSpec]) -> String {
-    specs
-        .iter()
-        .map(|spec| format!("`{}`", spec.name))
-        .collect::<Vec<_>>()
-        .join(", ")
+    specs.iter().map(|spec| format!("`{}`", spec.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// A client's text, short enough to be given back.

@@ -53,8 +53,7 @@ impl<'t> Watch<'t> {
 
     /// From the start to the driver's answer.
     pub(super) fn so_far(&self) -> Duration {
-        self.answered
-            .map_or(Duration::ZERO, |answered| answered - self.start)
+        self.answered.map_or(Duration::ZERO, |answered| answered - self.start)
     }
 
     pub(super) fn succeeded(mut self) {
@@ -98,8 +97,7 @@ impl<'t> Watch<'t> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.telemetry
-                .request_cancelled(self.model.as_ref().map(|model| model.name.as_str()));
+            self.telemetry.request_cancelled(self.model.as_ref().map(|model| model.name.as_str()));
         }
     }
 }

@@ -25,9 +25,7 @@ pub(crate) fn invoke(address: SocketAddr, memory_mib: u32, event: &Value) -> Res
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .ok_or("the emulator gave no answer")?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the emulator gave no answer")?;
     if !head.starts_with("HTTP/1.1 200") || head.contains("x-amz-function-error") {
         return Err(format!("the invocation failed: {head} {body}").into());
     }
@@ -36,14 +34,9 @@ pub(crate) fn invoke(address: SocketAddr, memory_mib: u32, event: &Value) -> Res
         .find_map(|line| line.strip_prefix("x-amz-log-result: "))
         .ok_or("the answer has no log")?;
     let tail = String::from_utf8(base64_simd::STANDARD.decode_to_vec(tail.trim())?)?;
-    let billed = tail
-        .split('\t')
-        .find_map(|field| field.strip_prefix("Billed Duration: "));
+    let billed = tail.split('\t').find_map(|field| field.strip_prefix("Billed Duration: "));
     let billed_ms = billed
         .and_then(|field| field.trim_end_matches(" ms").parse().ok())
         .ok_or("the log has no REPORT line")?;
-    Ok(Invoked {
-        reply: serde_json::from_str(body)?,
-        billed_ms,
-    })
+    Ok(Invoked { reply: serde_json::from_str(body)?, billed_ms })
 }

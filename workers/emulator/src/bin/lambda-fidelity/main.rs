@@ -28,17 +28,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let options = parse(std::env::args().skip(1))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut rows = throttle::measure(&runtime, &options)?;
     rows.extend(scaling::measure(&runtime, &options)?);
-    let max_error = rows
-        .iter()
-        .filter(|row| row.counts)
-        .map(|row| row.error)
-        .fold(0.0, f64::max);
+    let max_error = rows.iter().filter(|row| row.counts).map(|row| row.error).fold(0.0, f64::max);
     table::print(&rows, max_error);
     if let Some(path) = &options.json {
         let body = serde_json::json!({
@@ -54,12 +47,7 @@ fn main() -> Result<(), Failure> {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure> {
     let (mut profiles, mut json, mut probe, mut effort) = (None, None, None, 0.4);
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .map(PathBuf::from)
-                .ok_or(format!("{argument} needs a value"))
-        };
+        let mut value = || arguments.next().map(PathBuf::from).ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--profiles" => profiles = Some(value()?),
             "--json" => json = Some(value()?),
@@ -101,11 +89,7 @@ impl Stage {
         );
         let emulator = runtime.block_on(Emulator::start(EmulatorConfig::from_toml_str(&text)?))?;
         let address = emulator.address();
-        Ok(Self {
-            emulator: Some(emulator),
-            address,
-            _package: package,
-        })
+        Ok(Self { emulator: Some(emulator), address, _package: package })
     }
 
     fn close(mut self, runtime: &tokio::runtime::Runtime) {

@@ -21,44 +21,24 @@ const PIECES: u32 = 20;
 /// Measures all rows of the published file.
 pub(crate) fn measure(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Vec<Row>, Failure> {
     let published = read(&options.profiles, "aws_rust_multithread_lambda.csv")?;
-    let mut sizes = published
-        .iter()
-        .map(|line| whole(line, "memory_mb"))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut sizes = published.iter().map(|line| whole(line, "memory_mb")).collect::<Result<Vec<_>, _>>()?;
     sizes.sort_unstable();
     sizes.dedup();
     let stage = Stage::open(runtime, options, CPU_SCALE, &sizes)?;
     let (mut rows, mut first) = (Vec::new(), BTreeMap::new());
     for line in &published {
         let name = line.get("arch").cloned().unwrap_or_default();
-        let architecture = if name == "arm64" {
-            Architecture::Arm
-        } else {
-            Architecture::X86
-        };
+        let architecture = if name == "arm64" { Architecture::Arm } else { Architecture::X86 };
         let (memory_mib, warm_ms) = (whole(line, "memory_mb")?, number(line, "warm_ms_20_bcrypt")?);
-        let first = first.entry(name.clone()).or_insert(First {
-            work_ms: warm_ms * vcpus(memory_mib),
-            measured_ms: None,
-        });
-        let measured_ms = job_ms(
-            &stage,
-            options,
-            memory_mib,
-            whole(line, "workers")?,
-            first.work_ms,
-        )?;
+        let first = first
+            .entry(name.clone())
+            .or_insert(First { work_ms: warm_ms * vcpus(memory_mib), measured_ms: None });
+        let measured_ms = job_ms(&stage, options, memory_mib, whole(line, "workers")?, first.work_ms)?;
         let base = *first.measured_ms.get_or_insert(measured_ms);
         let counts = !matches!((name.as_str(), memory_mib), ("x86_64", 4096) | ("arm64", 10_240));
         let at = format!("{name} {memory_mib}");
         let usd = number(line, "usd_per_1m_invocations")?;
-        rows.push(Row::relative(
-            "speedup",
-            &at,
-            number(line, "speedup")?,
-            base / measured_ms,
-            counts,
-        ));
+        rows.push(Row::relative("speedup", &at, number(line, "speedup")?, base / measured_ms, counts));
         let price = |ms: f64| PriceTable::default().usd_per_million(architecture, memory_mib, whole_up(ms));
         rows.push(Row::relative("usd_per_1m", &at, usd, price(measured_ms), counts));
         rows.push(Row::relative("price_table", &at, usd, price(warm_ms), true));
@@ -88,12 +68,8 @@ fn job_ms(
     // Starts the workers and uses up what idle groups have saved.
     invoke(stage.address, memory_mib, &spin(1, 20.0))?;
     let invoked = invoke(stage.address, memory_mib, &spin(jobs, work_ms))?;
-    let walls: f64 = invoked.reply["wall_ms"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
-        .sum();
+    let walls: f64 =
+        invoked.reply["wall_ms"].as_array().into_iter().flatten().filter_map(Value::as_f64).sum();
     let overhead = invoked.billed_ms - walls;
     if overhead < -1.0 {
         return Err(format!("billed {} ms for {walls} ms of work", invoked.billed_ms).into());
@@ -102,11 +78,7 @@ fn job_ms(
 }
 
 /// The next whole number.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive, and small"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and small")]
 pub(crate) fn whole_up(value: f64) -> u64 {
     value.ceil() as u64
 }

@@ -49,14 +49,7 @@ impl Row {
         measured: f64,
         counts: bool,
     ) -> Self {
-        Self {
-            quantity,
-            at: at.to_owned(),
-            published,
-            measured,
-            error: (measured - published).abs(),
-            counts,
-        }
+        Self { quantity, at: at.to_owned(), published, measured, error: (measured - published).abs(), counts }
     }
 }
 
@@ -79,23 +72,18 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<BTreeMap<String, Str
 /// The number in a column.
 pub(crate) fn number(line: &BTreeMap<String, String>, column: &str) -> Result<f64, Failure> {
     let cell = line.get(column).ok_or_else(|| format!("no column `{column}`"))?;
-    cell.parse()
-        .map_err(|_| format!("`{cell}` in column `{column}` is no number").into())
+    cell.parse().map_err(|_| format!("`{cell}` in column `{column}` is no number").into())
 }
 
 /// The whole number in a column.
 pub(crate) fn whole(line: &BTreeMap<String, String>, column: &str) -> Result<u32, Failure> {
     let cell = line.get(column).ok_or_else(|| format!("no column `{column}`"))?;
-    cell.parse()
-        .map_err(|_| format!("`{cell}` in column `{column}` is no whole number").into())
+    cell.parse().map_err(|_| format!("`{cell}` in column `{column}` is no whole number").into())
 }
 
 /// Prints all rows and the largest error.
 pub(crate) fn print(rows: &[Row], max_error: f64) {
-    println!(
-        "{:<16} {:<14} {:>10} {:>10} {:>8}  counts",
-        "quantity", "at", "published", "measured", "error"
-    );
+    println!("{:<16} {:<14} {:>10} {:>10} {:>8}  counts", "quantity", "at", "published", "measured", "error");
     for row in rows {
         let counts = if row.counts { "yes" } else { "no" };
         println!(

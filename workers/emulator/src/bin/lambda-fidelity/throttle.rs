@@ -15,10 +15,7 @@ const CPU_SCALE: f64 = 0.25;
 /// Measures all rows of the published file.
 pub(crate) fn measure(runtime: &tokio::runtime::Runtime, options: &Options) -> Result<Vec<Row>, Failure> {
     let published = read(&options.profiles, "lambda_cpu_throttle_2025-03-01.csv")?;
-    let sizes = published
-        .iter()
-        .map(|line| whole(line, "memory_mb"))
-        .collect::<Result<Vec<_>, _>>()?;
+    let sizes = published.iter().map(|line| whole(line, "memory_mb")).collect::<Result<Vec<_>, _>>()?;
     let stage = Stage::open(runtime, options, CPU_SCALE, &sizes)?;
     let mut rows = Vec::new();
     for (line, memory_mib) in published.iter().zip(&sizes) {
@@ -27,18 +24,10 @@ pub(crate) fn measure(runtime: &tokio::runtime::Runtime, options: &Options) -> R
         let event =
             json!({ "command": "spin", "cpu_ms": step_ms, "iterations": whole_up(steps * options.effort) });
         // The first invocation is cold and takes what an idle group has saved up.
-        invoke(
-            stage.address,
-            *memory_mib,
-            &json!({ "command": "spin", "cpu_ms": 25 }),
-        )?;
+        invoke(stage.address, *memory_mib, &json!({ "command": "spin", "cpu_ms": 25 }))?;
         let reply = invoke(stage.address, *memory_mib, &event)?.reply;
-        let mut walls: Vec<f64> = reply["wall_ms"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_f64)
-            .collect();
+        let mut walls: Vec<f64> =
+            reply["wall_ms"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
         let used = reply["cpu_ms"].as_f64().ok_or("the probe gave no CPU time")?;
         let share = 1.0 - used / (walls.iter().sum::<f64>() * CPU_SCALE);
         walls.sort_by(f64::total_cmp);
