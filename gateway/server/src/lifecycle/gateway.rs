@@ -13,7 +13,7 @@ use super::admin;
 use super::assembly::{Assembly, OutOfIds};
 use crate::config::{ConfigError, Loaded, Source, changed_restart_keys, config_hash, load};
 use crate::driver::{DriverHandle, Invoke, Liveness, spawn};
-use crate::http::{HttpConfig, HttpState, NoTelemetry, Readiness, public_router, serve as serve_http};
+use crate::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, serve as serve_http};
 use crate::registry::Registry;
 use crate::telemetry::{Catalogue, HttpMetrics};
 
@@ -110,9 +110,11 @@ impl Gateway {
         );
         let public_stop = CancellationToken::new();
         let stop = public_stop.clone();
-        let router = public_router(state);
+        let application = PublicApplication::new(state);
         let public =
-            tokio::spawn(async move { serve_http(public_listener, router, &http, stop, telemetry).await });
+            tokio::spawn(
+                async move { serve_http(public_listener, application, &http, stop, telemetry).await },
+            );
         let admin_router = admin::router(shared.clone());
         let admin = tokio::spawn(async move {
             let config = HttpConfig { max_connections: ADMIN_CONNECTIONS, ..HttpConfig::default() };
