@@ -23,22 +23,19 @@ pub(crate) fn binaries(workspace: &Path) -> Result<Binaries> {
     if let Some(folder) = std::env::var_os("PENSTOCK_BINARIES").map(PathBuf::from) {
         return Ok(Binaries { penstock: folder.join("penstock"), bootstrap: folder.join("bootstrap") });
     }
-    eprintln!("build: penstock and bootstrap, release (the first time takes some minutes)");
-    cargo(
-        workspace,
-        &["build", "--release", "--package", "gateway-cli", "--package", "workers-runtime", "--bins"],
-    )?;
-    let folder = target_folder(workspace).join("release");
+    let folder = release_folder(workspace)?;
     Ok(Binaries { penstock: folder.join("penstock"), bootstrap: folder.join("bootstrap") })
 }
 
-/// Builds the release binaries of a package and gives the path of one.
+/// Builds all release binaries and gives their folder. Always all at once: cargo chooses features of dependencies by what is built
+/// together, and another choice would compile them again.
 ///
 /// # Errors
 /// When the build fails.
-pub(crate) fn built(workspace: &Path, package: &str, binary: &str) -> Result<PathBuf> {
-    cargo(workspace, &["build", "--release", "--package", package, "--bins"])?;
-    Ok(target_folder(workspace).join("release").join(binary))
+pub(crate) fn release_folder(workspace: &Path) -> Result<PathBuf> {
+    eprintln!("build: release binaries (the first time takes some minutes)");
+    cargo(workspace, &["build", "--release", "--locked", "--workspace", "--exclude", "xtask", "--bins"])?;
+    Ok(target_folder(workspace).join("release"))
 }
 
 /// Runs cargo in the workspace, its output going to the terminal.
@@ -46,7 +43,21 @@ pub(crate) fn built(workspace: &Path, package: &str, binary: &str) -> Result<Pat
 /// # Errors
 /// When cargo cannot be started or ends with an error.
 pub(crate) fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {
-    run(Command::new(env!("CARGO")).args(arguments).current_dir(workspace))
+    run(cargo_command(workspace).args(arguments))
+}
+
+/// Cargo, as if it had been called from a shell. What `cargo xtask` sets for this program would count as a changed environment for
+/// build scripts that look at it, and each change between the two ways of calling would compile them and all above them again.
+pub(crate) fn cargo_command(workspace: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(workspace);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
+    command
 }
 
 /// Runs a command to its end, its output going to the terminal.

@@ -47,7 +47,7 @@ fn tritonclient(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()>
 }
 
 fn conformance(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
-    let probe = build::built(setup.workspace(), "workers-emulator", "lambda-probe")?;
+    let probe = build::release_folder(setup.workspace())?.join("lambda-probe");
     let emulator = Emulator::start(setup, binaries)?;
     let mut suite = Command::new(python);
     suite.arg(setup.workspace().join("workers/emulator/conformance/conformance.py"));

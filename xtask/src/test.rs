@@ -32,7 +32,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     setup.models(&TEST_MODELS)?;
 
     step("Rust tests");
-    let mut tests = Command::new(env!("CARGO"));
+    let mut tests = build::cargo_command(setup.workspace());
     tests.args(["test", "--workspace", "--locked"]).current_dir(setup.workspace());
     tests.env("ORT_DYLIB_PATH", &library).env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
     build::run(&mut tests)?;

@@ -2,7 +2,6 @@
 //! SDK, emulator and an echo worker, beside other servers with a batcher in the same run.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -97,7 +96,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
 fn gateway_alone(setup: &Setup) -> Result<Value> {
     let file = setup.cache().join("runs/gateway-bench.json");
     std::fs::create_dir_all(setup.cache().join("runs"))?;
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = build::cargo_command(setup.workspace());
     command.args(["bench", "--package", "gateway-server", "--bench", "gateway", "--", "--json"]);
     build::run(command.arg(&file).current_dir(setup.workspace()))?;
     serde_json::from_slice(&std::fs::read(&file)?).context("the gateway bench's report")

@@ -55,7 +55,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         Name::Answers(arguments) => answers::run(setup, arguments, json),
         Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),
         Name::Fidelity { profiles } => {
-            let binary = build::built(setup.workspace(), "workers-emulator", "lambda-fidelity")?;
+            let binary = build::release_folder(setup.workspace())?.join("lambda-fidelity");
             run_with_json(Command::new(binary).arg("--profiles").arg(profiles), json)
         }
         Name::Gateway(arguments) => gateway::run(setup, arguments, json),
@@ -66,7 +66,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
 
 fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
     setup.models(&["minilm"])?;
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = build::cargo_command(setup.workspace());
     command
         .args(["bench", "--package", "workers-runtime", "--bench", "processes", "--"])
         .current_dir(setup.workspace());
@@ -76,8 +76,8 @@ fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
 }
 
 fn cargo_bench(setup: &Setup, package: &str, bench: &str, json: Option<&Path>) -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["bench", "--package", package, "--bench", bench, "--"]).current_dir(setup.workspace());
+    let mut command = build::cargo_command(setup.workspace());
+    command.args(["bench", "--package", package, "--bench", bench, "--"]);
     run_with_json(&mut command, json)
 }
 
