@@ -109,7 +109,7 @@ impl Peers {
             format!("{}:{}", self.library_folder, self.site_packages.join("nvidia_pytriton.libs").display());
         let mut command = Command::new(server.join("bin/tritonserver"));
         command.arg(format!("--model-repository={}", repository.display()));
-        command.arg(format!("--backend-directory={}", server.join("backends").display()));
+        command.arg(format!("--backend-directory={}", backends.display()));
         command.args([
             "--http-address=127.0.0.1",
             &format!("--http-port={port}"),
