@@ -20,10 +20,10 @@ pub(crate) struct Binaries {
 /// # Errors
 /// When the build fails.
 pub(crate) fn binaries(workspace: &Path) -> Result<Binaries> {
-    if let Some(folder) = std::env::var_os("PENSTOCK_BINARIES").map(PathBuf::from) {
-        return Ok(Binaries { penstock: folder.join("penstock"), bootstrap: folder.join("bootstrap") });
-    }
-    let folder = release_folder(workspace)?;
+    let folder = match std::env::var_os("PENSTOCK_BINARIES") {
+        Some(folder) => PathBuf::from(folder),
+        None => release_folder(workspace)?,
+    };
     Ok(Binaries { penstock: folder.join("penstock"), bootstrap: folder.join("bootstrap") })
 }
 

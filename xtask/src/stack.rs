@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::build::Binaries;
+use crate::build::{self, Binaries};
 use crate::setup::Setup;
 
 /// Ports of a local Penstock.
@@ -111,6 +111,33 @@ impl Stack {
         let mut stack = Self { gateway, emulator, ports: spec.ports, folder };
         stack.wait_ready()?;
         Ok(stack)
+    }
+
+    /// Starts a stack that serves `identity` in batches of up to 32, without a quota below the machine: for measurements of everything
+    /// around a model, where cost is counted and not speed.
+    ///
+    /// # Errors
+    /// As [`Stack::start`], or when something cannot be built.
+    pub(crate) fn start_identity(
+        setup: &Setup,
+        name: &'static str,
+        max_in_flight: u32,
+        emulator_extra: &str,
+    ) -> Result<Self> {
+        let folder = setup.models(&["identity"])?.remove(0);
+        let binaries = build::binaries(setup.workspace())?;
+        let plan = format!(
+            "packing = \"deadline\"\nmax_batch_size = 32\nmax_queue_delay_ms = 2\nslo_latency_ms = 500\nprocess_count = 1\n\
+             max_in_flight = {max_in_flight}\nservice_time_upper_ms = [[1, 10], [32, 20]]"
+        );
+        let spec = StackSpec {
+            name,
+            ports: Ports::free()?,
+            cpu_scale: 2.0,
+            models: vec![ModelSpec { name: "identity".to_owned(), folder, memory_mib: 1769, plan }],
+            emulator_extra: emulator_extra.to_owned(),
+        };
+        Self::start(setup, &binaries, &spec)
     }
 
     fn wait_ready(&mut self) -> Result<()> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::load::{self, Load};
 use crate::measure;
 use crate::setup::Setup;
-use crate::stack::{ModelSpec, Ports, Stack, StackSpec};
+use crate::stack::Stack;
 use crate::{build, table};
 
 use super::peers::{Peer, Peers};
@@ -45,7 +45,7 @@ struct Server {
 /// Runs it.
 pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> Result<()> {
     let mut report = if arguments.only_full { json!({}) } else { gateway_alone(setup)? };
-    let stack = start(setup)?;
+    let stack = Stack::start_identity(setup, "gateway", 2, "")?;
     let (gateway, emulator) = stack.pids();
     let mut servers = vec![Server {
         name: "penstock (gateway, SDK, emulator, worker)".to_owned(),
@@ -100,26 +100,6 @@ fn gateway_alone(setup: &Setup) -> Result<Value> {
     command.args(["bench", "--package", "gateway-server", "--bench", "gateway", "--", "--json"]);
     build::run(command.arg(&file).current_dir(setup.workspace()))?;
     serde_json::from_slice(&std::fs::read(&file)?).context("the gateway bench's report")
-}
-
-fn start(setup: &Setup) -> Result<Stack> {
-    let folder = setup.models(&["identity"])?.remove(0);
-    let binaries = build::binaries(setup.workspace())?;
-    let plan = "packing = \"deadline\"\nmax_batch_size = 32\nmax_queue_delay_ms = 2\nslo_latency_ms = 500\nprocess_count = 1\n\
-                max_in_flight = 2\nservice_time_upper_ms = [[1, 10], [32, 20]]";
-    let spec = StackSpec {
-        name: "gateway",
-        ports: Ports::free()?,
-        cpu_scale: 2.0, // no quota below the machine: the cost of everything is counted, not its speed
-        models: vec![ModelSpec {
-            name: "identity".to_owned(),
-            folder,
-            memory_mib: 1769,
-            plan: plan.to_owned(),
-        }],
-        emulator_extra: String::new(),
-    };
-    Stack::start(setup, &binaries, &spec)
 }
 
 fn start_peers(setup: &Setup) -> Result<Vec<Peer>> {

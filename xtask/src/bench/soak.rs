@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::load::{self, Load};
 use crate::setup::Setup;
-use crate::stack::{ModelSpec, Ports, Stack, StackSpec};
-use crate::{build, measure, table};
+use crate::stack::Stack;
+use crate::{measure, table};
 
 /// The first rounds fill pools and caches; growth is counted from the end of this one.
 const SETTLED_ROUND: usize = 2;
@@ -68,23 +68,7 @@ struct Report {
 
 /// Runs it.
 pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> Result<()> {
-    let folder = setup.models(&["identity"])?.remove(0);
-    let binaries = build::binaries(setup.workspace())?;
-    let plan = "packing = \"deadline\"\nmax_batch_size = 32\nmax_queue_delay_ms = 2\nslo_latency_ms = 500\nprocess_count = 1\n\
-                max_in_flight = 4\nservice_time_upper_ms = [[1, 10], [32, 20]]";
-    let spec = StackSpec {
-        name: "soak",
-        ports: Ports::free()?,
-        cpu_scale: 2.0,
-        models: vec![ModelSpec {
-            name: "identity".to_owned(),
-            folder,
-            memory_mib: 1769,
-            plan: plan.to_owned(),
-        }],
-        emulator_extra: FAULTS.to_owned(),
-    };
-    let stack = Stack::start(setup, &binaries, &spec)?;
+    let stack = Stack::start_identity(setup, "soak", 4, FAULTS)?;
     let load = Load {
         address: format!("127.0.0.1:{}", stack.ports.public),
         request: load::oip_fp32_16("identity"),
