@@ -22,11 +22,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("workers-protocol", &[]),
     ("workers-runtime", &["workers-protocol"]),
     ("workers-emulator", &[]),
+    ("optimizer-changepoint", &[]),
+    ("optimizer-bayesopt", &[]),
+    ("optimizer-tuner", &["gateway-contract", "optimizer-changepoint", "optimizer-bayesopt"]),
+    ("simulator", &["gateway-contract", "gateway-policy", "optimizer-tuner"]),
     ("xtask", &[]),
 ];
 
 /// Crates that decide and never act: what they must not depend on, at any distance of normal dependencies of their own.
-const PURE: &[&str] = &["gateway-contract", "gateway-policy", "workers-protocol"];
+const PURE: &[&str] = &[
+    "gateway-contract",
+    "gateway-policy",
+    "workers-protocol",
+    "optimizer-changepoint",
+    "optimizer-bayesopt",
+    "optimizer-tuner",
+];
 const IMPURE_DEPENDENCIES: &[&str] = &[
     "tokio",
     "axum",

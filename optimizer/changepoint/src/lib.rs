@@ -1,0 +1,2 @@
+//! Online change-point detection over counts of arrivals per window, one detector a file.
+#![forbid(unsafe_code)]
