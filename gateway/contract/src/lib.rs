@@ -5,6 +5,7 @@
 
 mod failure;
 mod ids;
+mod observation;
 mod plan;
 mod prices;
 mod time;
@@ -12,7 +13,8 @@ mod units;
 
 pub use failure::ItemFailure;
 pub use ids::{BatchId, ModelId, PlanRevision, RequestId};
-pub use plan::{PackingPolicy, PlanError, RetryLimits, Rung, ServiceTimeTable, ServingPlan};
+pub use observation::{BinStats, ServiceObservation, ServiceOutcome, WindowStats};
+pub use plan::{Canary, PackingPolicy, PlanError, RetryLimits, Rung, ServiceTimeTable, ServingPlan};
 pub use prices::{Architecture, ArchitecturePrice, PriceTable, PriceTier};
 pub use time::Timestamp;
 pub use units::Mebibytes;

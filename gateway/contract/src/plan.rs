@@ -37,6 +37,8 @@ pub struct ServingPlan {
     pub service_time_upper: ServiceTimeTable,
     /// What runs a batch, by its real fill: ascending `max_items`; the last covers `max_batch_size`.
     pub rungs: Vec<Rung>,
+    /// Where a share of the batches runs to be measured; `None`: nowhere else.
+    pub canary: Option<Canary>,
     /// Bounds of retrying.
     pub retry: RetryLimits,
 }
@@ -63,6 +65,15 @@ pub struct Rung {
     pub memory_mib: Mebibytes,
     /// Model processes to run the batch in, 1 to 64.
     pub process_count: u32,
+}
+
+/// A share of batches that runs elsewhere, to learn what it would cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// Where. Only batches of at most `max_items` items go there.
+    pub rung: Rung,
+    /// Every how many batches that fit one goes there, at least 2.
+    pub every: u32,
 }
 
 /// Upper service time (invocation as the gateway sees it, warm) by batch fill; linear between the points, flat outside.
@@ -165,7 +176,8 @@ impl ServingPlan {
         if !ascending || self.rungs.last().is_none_or(|last| last.max_items < self.max_batch_size) {
             return Err(PlanError::Rungs);
         }
-        for rung in &self.rungs {
+        check(self.canary.as_ref().is_none_or(|canary| canary.every >= 2), "canary.every", "must be at least 2")?;
+        for rung in self.rungs.iter().chain(self.canary.iter().map(|canary| &canary.rung)) {
             check((1..=64).contains(&rung.process_count), "process_count", "must be 1 to 64")?;
             check(
                 (Mebibytes::LAMBDA_MIN..=Mebibytes::LAMBDA_MAX).contains(&rung.memory_mib),

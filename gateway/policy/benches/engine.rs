@@ -73,6 +73,7 @@ fn plan(model: ModelId, packing: PackingPolicy) -> ServingPlan {
             memory_mib: Mebibytes(1769),
             process_count: 1,
         }],
+        canary: None,
         retry: RetryLimits {
             budget_ratio: 0.1,
             budget_min_per_second: 10.0,

@@ -87,6 +87,8 @@ pub struct Dispatch {
     pub parts: Vec<Part>,
     /// Number of items: the sum over `parts`.
     pub items: u32,
+    /// It runs on the plan's canary instead of its rung.
+    pub is_canary: bool,
     /// Why it was closed.
     pub reason: CloseReason,
     /// 1 for the first attempt.

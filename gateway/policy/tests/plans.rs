@@ -4,9 +4,9 @@
 
 mod harness;
 
-use gateway_contract::{PackingPolicy, PlanRevision, RequestId, ServingPlan};
+use gateway_contract::{Canary, PackingPolicy, PlanRevision, RequestId, ServingPlan};
 use gateway_policy::BatchOutcome;
-use harness::{MODEL, answered, answers, at, completed, dispatches, engine, ms, plan, request};
+use harness::{MODEL, answered, answers, at, completed, dispatches, engine, ms, plan, request, rung};
 
 fn fifo() -> ServingPlan {
     plan(PackingPolicy::Fifo)
@@ -80,4 +80,21 @@ fn an_outcome_of_an_earlier_plan_still_counts() {
     );
     engine.handle_outcome(at(2), first.batch, completed());
     assert_eq!(answers(&mut engine), [(RequestId(1), answered(&[]))]);
+}
+
+#[test]
+fn every_second_batch_that_fits_runs_on_the_canary_and_its_retry_does_not() {
+    let canary = Some(Canary { rung: rung(2, "canary"), every: 2 });
+    let mut engine = engine(ServingPlan { canary, packing: PackingPolicy::None, max_in_flight: 20, ..fifo() });
+    for (id, items) in [(1, 1), (2, 2), (3, 3), (4, 1), (5, 1)] {
+        engine.handle_request(at(0), request(id, items)).unwrap();
+    }
+    let sent = dispatches(&mut engine);
+    let places: Vec<(&str, bool)> = sent.iter().map(|it| (&*it.qualifier, it.is_canary)).collect();
+    let normal = ("small", false);
+    assert_eq!(places, [normal, ("canary", true), ("large", false), normal, ("canary", true)]);
+    engine.handle_outcome(at(1), sent[1].batch, BatchOutcome::Throttled { retry_after: None });
+    engine.handle_timeout(at(2_000));
+    let again = dispatches(&mut engine);
+    assert_eq!((&*again[0].qualifier, again[0].is_canary, again[0].attempt), ("small", false, 2));
 }

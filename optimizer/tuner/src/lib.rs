@@ -1,4 +1,16 @@
 //! Joins change-points and surrogates: cost and latency by formula, when to explore, hold and roll back.
+//!
+//! The shell feeds a [`Tuner`] observations and windows and puts its plans into force; the simulator drives the same code. Deliberately
+//! absent: clocks, randomness without a seed, files, logs, and any knowledge of HTTP or AWS.
 #![forbid(unsafe_code)]
 
+pub mod event;
 pub mod formula;
+pub mod report;
+pub mod settings;
+mod tuner;
+
+pub use event::{Phase, TunerAction, TunerEvent};
+pub use report::TunerReport;
+pub use settings::{PolicyKind, TunerSettings};
+pub use tuner::{Command, Economics, Refit, Refitted, StateError, Tuner, TunerState};

@@ -123,22 +123,27 @@ impl Model {
         self.window.on_dispatch(now, self.in_flight);
         self.report_window(shared, before);
         let id = shared.next_batch_id();
-        let rung = self.plan.plan.rung_for(batch.items);
-        let (memory_mib, process_count) = self
-            .plan
-            .plan
-            .rungs
-            .get(rung)
-            .map_or((Mebibytes::LAMBDA_MIN, 1), |rung| (rung.memory_mib, rung.process_count));
+        let is_canary = batch.attempt == 1 && batch.parent.is_none() && self.takes_canary(batch.items);
+        let plan = &self.plan.plan;
+        let (rung, qualifier) = match &plan.canary {
+            Some(canary) if is_canary => (Some(&canary.rung), self.plan.canary_qualifier.as_ref()),
+            _ => {
+                let index = plan.rung_for(batch.items);
+                (plan.rungs.get(index), self.plan.qualifiers.get(index))
+            }
+        };
+        let (memory_mib, process_count) =
+            rung.map_or((Mebibytes::LAMBDA_MIN, 1), |rung| (rung.memory_mib, rung.process_count));
         shared.dispatches.push_back(Dispatch {
             batch: id,
             model: self.id,
             revision: batch.revision,
-            qualifier: self.plan.qualifiers.get(rung).cloned().unwrap_or_default(),
+            qualifier: qualifier.cloned().unwrap_or_default(),
             memory_mib,
             process_count,
             parts,
             items: batch.items,
+            is_canary,
             reason: batch.reason,
             attempt: batch.attempt,
             parent: batch.parent,
@@ -149,6 +154,19 @@ impl Model {
         self.in_flight += 1;
         shared.in_flight.insert(id.0, batch);
         id
+    }
+
+    /// Whether a new batch of `items` items is the canary's turn.
+    fn takes_canary(&mut self, items: u32) -> bool {
+        let Some(canary) = self.plan.plan.canary.as_ref().filter(|canary| items <= canary.rung.max_items) else {
+            return false;
+        };
+        self.since_canary += 1;
+        let is_due = self.since_canary >= canary.every;
+        if is_due {
+            self.since_canary = 0;
+        }
+        is_due
     }
 
     /// What a full batch will take, in nanoseconds: the plan's upper service time, or twice the mean of late if that is less;

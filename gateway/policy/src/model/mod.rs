@@ -46,6 +46,8 @@ pub(crate) struct Model {
     request_correction: SizeCorrection,
     response_correction: SizeCorrection,
     turnaround: Turnaround,
+    /// Batches that fitted the canary since the last that went there.
+    since_canary: u32,
     wake: Option<(u64, WakeReason)>,
 }
 
@@ -65,6 +67,7 @@ impl Model {
             request_correction: SizeCorrection::default(),
             response_correction: SizeCorrection::default(),
             turnaround: Turnaround::default(),
+            since_canary: 0,
             wake: None,
             plan: CompiledPlan::new(plan),
         }

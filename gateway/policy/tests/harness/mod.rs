@@ -48,6 +48,7 @@ pub fn plan(packing: PackingPolicy) -> ServingPlan {
         deadline_margin: ms(2),
         service_time_upper: ServiceTimeTable::new(vec![(1, ms(10)), (101, ms(110))]).unwrap(),
         rungs: vec![rung(2, "small"), rung(10_000, "large")],
+        canary: None,
         retry: RetryLimits {
             budget_ratio: 0.5,
             budget_min_per_second: 100.0,

@@ -23,6 +23,10 @@ mod servers;
 
 use args::{Args, Mode};
 
+/// What the `penstock` binary uses.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let args = Args::from_command_line().unwrap_or_else(|error| {
         eprintln!("{error}");

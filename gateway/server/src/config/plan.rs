@@ -201,6 +201,7 @@ impl PlanConfig {
             deadline_margin: self.deadline_margin_ms.duration(),
             service_time_upper: ServiceTimeTable::new(points)?,
             rungs,
+            canary: None,
             retry: RetryLimits {
                 budget_ratio: self.retry.budget_ratio,
                 budget_min_per_second: self.retry.budget_min_per_second,

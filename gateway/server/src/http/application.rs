@@ -84,10 +84,15 @@ fn inference_path(uri: &hyper::Uri) -> Option<(&str, Option<&str>)> {
         return None;
     }
     let names = uri.path().strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
-    let is_plain = |name: &str| !name.is_empty() && !name.bytes().any(|byte| byte == b'/' || byte == b'%');
-    match names.split_once("/versions/") {
-        None if is_plain(names) => Some((names, None)),
-        Some((model, version)) if is_plain(model) && is_plain(version) => Some((model, Some(version))),
+    if names.bytes().any(|byte| byte == b'%') {
+        return None;
+    }
+    let mut parts = names.split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(model), None, ..) if !model.is_empty() => Some((model, None)),
+        (Some(model), Some("versions"), Some(version), None) if !model.is_empty() && !version.is_empty() => {
+            Some((model, Some(version)))
+        }
         _ => None,
     }
 }

@@ -169,6 +169,7 @@ fn model(id: u16, name: &str, tensors: &[(&str, Datatype, &[i64])]) -> ServedMod
             memory_mib: Mebibytes(1769),
             process_count: 1,
         }],
+        canary: None,
         retry: RetryLimits {
             budget_ratio: 0.2,
             budget_min_per_second: 1.0,
