@@ -1,2 +1,11 @@
 //! The second shell: the production planes in virtual time against a model of Lambda.
+//!
+//! [`world`] drives `gateway_policy::Engine` itself, not a copy; [`arrivals`] make the requests, [`lambda`] runs and bills the batches.
+//! One seed, no clock, deterministic ties: equal inputs give equal measurements.
+//! Deliberately absent so far: cold starts, throttling, faults, several models, the control plane in the loop, baselines.
 #![forbid(unsafe_code)]
+
+pub mod arrivals;
+pub mod lambda;
+pub mod random;
+pub mod world;

@@ -1,1 +1,52 @@
-//! Cost and latency of a plan by formula.
+//! Cost and latency of a plan by formula: no simulation, microseconds a plan.
+//!
+//! Problem: after a change of load, of prices or of the model's speed, the cheapest plan that keeps the objective is wanted at once, out of
+//! thousands of candidates. Only the service time has to be learned; everything else is arithmetic on the law of arrivals.
+//!
+//! ```text
+//! cost per request = ( E[billed(F)] · price + fee ) · E[K] / E[F]         F items in a batch, K items of a request
+//! latency          = wait for the batch to close + wait for a place + service(F) + network
+//! ```
+//!
+//! | file | what it gives | depends on | cost |
+//! |---|---|---|---|
+//! | `arrival` | [`ArrivalLaw`]: rate, burstiness and how long it lasts, items per request | – | |
+//! | `mixing`, `counts` | [`ArrivalTable`]: P(n items within t) | arrival law | once per law, a millisecond |
+//! | `closing` | [`CloseCurve`]: close time by fill | + upper service times, objective | once per function and process count |
+//! | `fill` | [`FillLaw`]: law of batch fill | + bound, delay | about a microsecond |
+//! | `service`, `cost` | [`CostTable`]: dollars by fill | service law, price | once per function and process count |
+//! | `latency`, `window` | [`LatencyLaw`], [`WindowWait`] | all of it | tens of microseconds, for the few that are worth it |
+//!
+//! **How a search uses it.** One [`ArrivalTable`] per decision, one [`CloseCurve`] and one [`CostTable`] per (memory, process
+//! count). For `fifo` plans the curve is the same for all functions, so one [`FillLaw`] per (bound, delay) serves every
+//! rung assignment: each is a sum of slices of cost tables. For `deadline` plans the curve follows the slowest rung, so the law of fill
+//! is shared by all plans with the same upper times. Each [`FillLaw::set`] reuses its memory; nothing is allocated in the loop. Latency
+//! comes last, for candidates cheaper than the best that keeps the objective.
+//!
+//! [`predict`] does all of it for one plan. Deliberately absent: hard deadlines, throttling, retries, length classes, byte bounds.
+
+mod arrival;
+mod closing;
+mod cold;
+mod cost;
+mod counts;
+mod fill;
+mod latency;
+mod mixing;
+mod predict;
+mod service;
+mod special;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use arrival::{ArrivalLaw, FormulaError, ItemsPerRequest, RateMemory};
+pub use closing::CloseCurve;
+pub use cold::ColdStarts;
+pub use cost::CostTable;
+pub use counts::ArrivalTable;
+pub use fill::FillLaw;
+pub use latency::LatencyLaw;
+pub use predict::{PlanShape, Prediction, RungPrices, predict};
+pub use service::{LogNormal, ServiceLaw};
+pub use window::{SATURATION, WindowWait};

@@ -1,0 +1,75 @@
+//! What one candidate of a search costs.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use gateway_contract::PackingPolicy;
+use optimizer_tuner::formula::{
+    ArrivalLaw, ArrivalTable, CloseCurve, CostTable, FillLaw, LatencyLaw, LogNormal, ServiceLaw, WindowWait,
+};
+
+/// Microseconds and milliseconds of the parts.
+pub(crate) struct Speed {
+    pub(crate) candidate_us: f64,
+    pub(crate) poisson_candidate_us: f64,
+    pub(crate) late_share_us: f64,
+    pub(crate) table_ms: f64,
+}
+
+struct Linear;
+
+impl ServiceLaw for Linear {
+    fn billed_seconds(&self, items: u32, _rung: usize) -> LogNormal {
+        LogNormal::from_mean(0.006 + 0.012 * f64::from(items), 0.12)
+    }
+
+    fn overhead_seconds(&self, _items: u32, _rung: usize) -> f64 {
+        0.004
+    }
+}
+
+/// Times the parts: bounds 1 to 64, eight delays, dispersion 5 at 64 requests/s.
+pub(crate) fn measure() -> Speed {
+    let bursty = ArrivalLaw::over_dispersed(64.0, 5.0, Duration::from_secs(1));
+    let started = Instant::now();
+    let rounds = 20;
+    for _ in 0..rounds {
+        black_box(ArrivalTable::new(black_box(&bursty), 64, Duration::from_millis(500)).expect("valid"));
+    }
+    let table_ms = started.elapsed().as_secs_f64() * 1e3 / f64::from(rounds);
+    let (candidate_us, late_share_us) = candidates(&bursty);
+    let (poisson_candidate_us, _) = candidates(&ArrivalLaw::poisson(64.0));
+    Speed { candidate_us, poisson_candidate_us, late_share_us, table_ms }
+}
+
+fn candidates(law: &ArrivalLaw) -> (f64, f64) {
+    let table = ArrivalTable::new(law, 64, Duration::from_millis(500)).expect("valid");
+    let curve = CloseCurve::new(&table, PackingPolicy::Deadline, Duration::from_millis(500), Duration::from_millis(5), |n| {
+        Duration::from_secs_f64(Linear.billed_seconds(n, 0).quantile(0.99) + 0.004)
+    });
+    let costs = CostTable::new(&Linear, 0, 64, 2.9e-5, 2e-7);
+    let mut fill = FillLaw::with_capacity(64);
+    let (mut sum, mut count) = (0.0, 0_u32);
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(300) {
+        for max_batch_size in 1..=64 {
+            for delay in 1..=8 {
+                fill.set(&table, &curve, max_batch_size, Duration::from_millis(60 * delay));
+                sum += fill.usd_per_request(costs.expected_usd(&fill, 1..=max_batch_size));
+                count += 1;
+            }
+        }
+    }
+    let candidate_us = started.elapsed().as_secs_f64() * 1e6 / f64::from(count);
+    let mut latency = LatencyLaw::default();
+    let delay = Duration::from_millis(480);
+    fill.set(&table, &curve, 32, delay);
+    let started = Instant::now();
+    let rounds = 2_000;
+    for _ in 0..rounds {
+        latency.set(&table, &curve, delay, &fill, WindowWait::default(), &Linear, |_| 0);
+        sum += latency.upper_tail(black_box(0.5));
+    }
+    black_box(sum);
+    (candidate_us, started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds))
+}
