@@ -24,6 +24,11 @@ pub struct CloseCurve {
     pub(crate) fills: Vec<f32>,
     /// C(n) without the delay.
     pub(crate) close: Vec<f32>,
+    /// slo − upper(n), until when n items may be sent, and C(n − E\[K\]), until when an arrival may land on n: between the two it is cut.
+    pub(crate) cut_from: Vec<f32>,
+    pub(crate) cut_until: Vec<f32>,
+    /// Whether any fill can be cut.
+    pub(crate) cuts: bool,
     /// Whether batches wait at all.
     pub(crate) waits: bool,
 }
@@ -47,23 +52,33 @@ impl CloseCurve {
             reach: vec![end; max as usize + 1],
             fills: vec![end; max as usize + 1],
             close: vec![end; max as usize + 1],
+            cut_from: vec![end; max as usize + 1],
+            cut_until: vec![end; max as usize + 1],
+            cuts: false,
             waits: packing != PackingPolicy::None,
         };
         if !is_shaped {
             return curve;
         }
         let cut: Vec<f64> = (0..=max).map(|n| slo - upper(n.max(1)).as_secs_f64()).collect();
-        // A request of several items jumps: the fill before the jump is lower than n − 1 by the mean age of a renewal process.
-        let age = table.law().items_per_request.mean_excess();
-        for n in 1..=max as usize {
-            let before = (n as f64 - 1.0 - age).max(1.0);
+        // C before the jump onto (or over) a fill: a request of several items jumps from further below.
+        let before = |n: usize, jump: f64| {
+            let from = (n as f64 - jump).max(1.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1")]
-            let whole = before as usize;
-            let share = before - whole as f64;
-            let left = cut[whole] + (cut[(whole + 1).min(max as usize)] - cut[whole]) * share - margin;
+            let whole = from as usize;
+            let next = cut[(whole + 1).min(max as usize)];
+            cut[whole] + (next - cut[whole]) * (from - whole as f64) - margin
+        };
+        let items = &table.law().items_per_request;
+        for n in 1..=max as usize {
+            let left = before(n, 1.0 + items.mean_excess());
             curve.fills[n] = table.position(left);
             curve.close[n] = table.position(cut[n] - margin);
             curve.reach[n] = table.position(left.min(cut[n]));
+            let lands_until = before(n, items.mean());
+            curve.cut_from[n] = table.position(cut[n]);
+            curve.cut_until[n] = table.position(lands_until.max(cut[n]));
+            curve.cuts |= lands_until > cut[n];
         }
         curve
     }

@@ -61,8 +61,17 @@ pub(crate) struct Group {
     pub(crate) share: f64,
     /// Mean fill, and chances to be full and to be cut.
     mean: f64,
-    full: f64,
+    pub(crate) full: f64,
     cut: f64,
+    /// Mean seconds from a batch's start to its close.
+    pub(crate) gather_seconds: f64,
+}
+
+impl Group {
+    /// Mean seconds between a batch and the start of the next, at a rate of requests per second.
+    pub(crate) fn idle_seconds(&self, rate: f64) -> f64 {
+        (1.0 - self.cut) / rate.max(1e-9)
+    }
 }
 
 impl FillLaw {
@@ -143,7 +152,8 @@ impl FillLaw {
         let start = table.start(bound);
         let delay = table.position(max_queue_delay.as_secs_f64());
         let has_rests = table.law.items_per_request.max() > 1;
-        let needs_cuts = has_rests || table.nodes.len() > 1;
+        let needs_cuts = curve.cuts && (has_rests || table.nodes.len() > 1);
+        let cut = Cut { bound, delay, mean_items: table.law.items_per_request.mean() };
         for node in 0..table.nodes.len() {
             for is_by_rest in [false, true] {
                 if is_by_rest && !has_rests {
@@ -151,7 +161,7 @@ impl FillLaw {
                 }
                 let mut group = self.read_tails(start, curve, node, is_by_rest, delay);
                 if needs_cuts {
-                    group.cut = cut_share(start, curve, &group, bound, delay);
+                    group.cut = cut_share(start, curve, &group, cut);
                 }
                 self.groups.push(group);
             }
@@ -197,28 +207,35 @@ impl FillLaw {
                 break;
             }
         }
-        Group { node, is_by_rest, share: 0.0, mean: f64::from(sum), full: f64::from(tails[bound]), cut: 0.0 }
+        let (mean, full) = (f64::from(sum), f64::from(tails[bound]));
+        Group { node, is_by_rest, mean, full, ..Group::default() }
     }
 }
 
 /// Chance that a batch leaves without its last arrival, because with it a deadline would be missed.
-fn cut_share(start: &StartTable, curve: &CloseCurve, group: &Group, bound: usize, delay: f32) -> f64 {
-    let mut cut = 0.0;
-    for n in 2..bound {
-        let (reach, fills) = (curve.reach[n].min(delay), curve.fills[n].min(delay));
-        if fills <= reach {
+fn cut_share(start: &StartTable, curve: &CloseCurve, group: &Group, cut: Cut) -> f64 {
+    let mut share = 0.0;
+    for n in 2..cut.bound {
+        let (from, until) = (curve.cut_from[n].min(cut.delay), curve.cut_until[n].min(cut.delay));
+        if until <= from {
             continue;
         }
-        let (by_fills, by_reach) = (
-            start.reaches(group.node, group.is_by_rest, n, fills),
-            start.reaches(group.node, group.is_by_rest, n, reach),
-        );
-        cut += f64::from((by_fills - by_reach).max(0.0));
-        if by_fills < NEGLIGIBLE {
+        let by_until = start.reaches(group.node, group.is_by_rest, n, until);
+        share += f64::from((by_until - start.reaches(group.node, group.is_by_rest, n, from)).max(0.0));
+        if by_until < NEGLIGIBLE {
             break;
         }
     }
-    cut
+    // Of the arrivals that carry a batch to n or beyond, one in E[K] lands on n.
+    (share / cut.mean_items).min(1.0 - group.full)
+}
+
+/// Bounds of what can be cut.
+#[derive(Clone, Copy)]
+struct Cut {
+    bound: usize,
+    delay: f32,
+    mean_items: f64,
 }
 
 /// What leaves full at once, per gathered batch.
@@ -245,14 +262,16 @@ fn weigh(
         let node = table.nodes[pair[0].node];
         let chain = Chain::new(pair, start);
         let arrived = |group: &Group, first: f64| {
-            (group.mean - first + group.full * excess + group.cut).max(0.0) / mean_items
+            (group.mean - first + (group.full + group.cut) * (1.0 + excess) - group.full).max(0.0) / mean_items
         };
         let mut seen = chain.by_request * arrived(&pair[0], start.first_by_request);
         if let Some(rest) = pair.get(1) {
             seen += chain.by_rest * arrived(rest, start.first_by_rest);
         }
         let gathering = chain.by_request + chain.by_rest;
-        let busy = gathering * busy_seconds(table, pair[0].node, seen / gathering.max(1e-12), delay);
+        let gather_seconds = busy_seconds(table, pair[0].node, seen / gathering.max(1e-12), delay);
+        pair.iter_mut().for_each(|group| group.gather_seconds = gather_seconds);
+        let busy = gathering * gather_seconds;
         let change = change_chance(table, busy);
         let empty = node.time_share / (node.rate * change + 1.0 / memory);
         let starts = if groups_are_single(table) { 1.0 } else { node.rate * empty };

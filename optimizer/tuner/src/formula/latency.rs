@@ -43,6 +43,9 @@ pub struct LatencyLaw {
     parts: Vec<Part>,
     weight: f64,
     wait: WindowWait,
+    /// Items of a request, and of a batch, rounded.
+    mean_items: f64,
+    mean_fill: u32,
     /// By items: service and overhead.
     service: Vec<(LogNormal, f64)>,
 }
@@ -61,6 +64,10 @@ impl LatencyLaw {
     ) {
         self.parts.clear();
         self.wait = wait;
+        self.mean_items = table.law.items_per_request.mean();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the bound")]
+        let mean_fill = fill.mean.round() as u32;
+        self.mean_fill = mean_fill;
         self.service.clear();
         self.service.extend((0..=u32::try_from(fill.max_batch_size).unwrap_or(u32::MAX)).map(|items| {
             let (items, rung) = (items.max(1), rung_of(items.max(1)));
@@ -76,12 +83,12 @@ impl LatencyLaw {
     /// P(latency > `seconds`), of requests.
     #[must_use]
     pub fn upper_tail(&self, seconds: f64) -> f64 {
+        let at_once = self.tail_after(seconds, 0.0);
         if self.wait.chance < 1e-5 {
-            return self.tail_without_wait(seconds);
+            return at_once;
         }
-        let waited = self.wait.points().map(|wait| self.tail_without_wait(seconds - wait));
-        let mean = waited.iter().sum::<f64>() / waited.len() as f64;
-        (1.0 - self.wait.chance) * self.tail_without_wait(seconds) + self.wait.chance * mean
+        let mean: f64 = self.wait.points().map(|(weight, wait)| weight * self.tail_after(seconds, wait)).sum();
+        (1.0 - self.wait.chance) * at_once + self.wait.chance * mean
     }
 
     /// The latency that a share `probability` (0 to 1, both excluded) of the requests does not exceed, in seconds; within 1e-4 of itself.
@@ -100,13 +107,23 @@ impl LatencyLaw {
         0.5 * (low + high)
     }
 
-    fn tail_without_wait(&self, seconds: f64) -> f64 {
-        let late: f64 = self.parts.iter().map(|part| part.weight * self.part_tail(part, seconds)).sum();
-        late / self.weight
+    /// P(latency > `seconds`) of a batch that waits so long for a place, and grows meanwhile.
+    fn tail_after(&self, seconds: f64, wait: f64) -> f64 {
+        let joined = self.wait.joining * wait;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of items, saturating")]
+        let grown = (joined * self.mean_items).round() as u32;
+        let tail = |part: &Part| part.weight * self.part_tail(part, seconds - wait, grown);
+        let late: f64 = self.parts.iter().map(tail).sum();
+        if joined < 1e-3 {
+            return late / self.weight;
+        }
+        let joiners = Part { weight: joined, low: 0.0, high: wait, items: self.mean_fill, copies: 1 };
+        (late + joined * self.part_tail(&joiners, seconds, grown)) / (self.weight + joined)
     }
 
-    fn part_tail(&self, part: &Part, seconds: f64) -> f64 {
-        let Some(&(law, overhead)) = self.service.get(part.items as usize) else {
+    fn part_tail(&self, part: &Part, seconds: f64, grown: u32) -> f64 {
+        let items = (part.items.saturating_add(grown) as usize).min(self.service.len().saturating_sub(1));
+        let Some(&(law, overhead)) = self.service.get(items) else {
             return 1.0;
         };
         let left = seconds - overhead;
@@ -165,6 +182,22 @@ impl LatencyLaw {
             };
             fill.groups.iter().map(of).sum()
         };
+        // Requests that came after the first, together with n items in time t: E[M; S = n] = E[M]·Σₖ q(k)·P(S = n − k).
+        let items = &table.law.items_per_request;
+        let later = |n: usize, at: f32, quiet: f64| -> f64 {
+            if items.max() == 1 {
+                return quiet * (n as f64 - 1.0);
+            }
+            let of = |group: &super::fill::Group| {
+                let lands = |k: usize| {
+                    let at_least = |m: usize| start.reaches(group.node, group.is_by_rest, m, at);
+                    f64::from(at_least(n - k) - at_least(n - k + 1))
+                };
+                let sum: f64 = items.pmf().iter().zip(1..n).map(|(q, k)| q * lands(k)).sum();
+                group.share * table.mean_requests(group.node, table.seconds(at)) * sum
+            };
+            fill.groups.iter().map(of).sum()
+        };
         let mut reached_in_time = 1.0;
         for n in 1..bound {
             let close = curve.close[n].min(delay);
@@ -178,7 +211,7 @@ impl LatencyLaw {
             // Nobody else came.
             let quiet = (alive - next_before_close).max(0.0);
             self.push(quiet, at, at, n);
-            self.push(quiet * others, 0.0, at, n);
+            self.push(later(n, close, quiet), 0.0, at, n);
             // The n-th carried it past its close time.
             let carried = (reached_in_time - alive).max(0.0);
             if n > 1 && carried > NEGLIGIBLE {
@@ -200,9 +233,12 @@ impl LatencyLaw {
             }
         }
         let last = start.rest_starts;
-        let excess = table.law.items_per_request.mean_excess();
-        let others = ((bound as f64 + excess - first) / mean_items - 1.0).max(0.0);
         let end = curve.fills[bound].min(delay);
+        // Requests are conserved: those that are not in other batches came while a full one gathered.
+        let counted: f64 = self.parts.iter().map(|part| part.weight).sum();
+        let full = reaches(bound, end).max(1e-12);
+        let total = fill.requests_per_second / (fill.batches_per_second * fill.gathered.max(1e-12));
+        let others = ((total - counted) / full - 2.0 + last).max(0.0);
         let mut before = 0.0;
         for step in 0..FILL_CELLS {
             let place = |step: usize| end * step as f32 / FILL_CELLS as f32;

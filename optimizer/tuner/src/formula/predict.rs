@@ -10,7 +10,7 @@ use super::cost::CostTable;
 use super::counts::ArrivalTable;
 use super::fill::FillLaw;
 use super::latency::LatencyLaw;
-use super::service::ServiceLaw;
+use super::service::{LogNormal, ServiceLaw};
 use super::window::WindowWait;
 
 /// What of a serving plan shapes batches.
@@ -131,8 +131,7 @@ pub fn predict(
         batch_usd += costs.expected_usd(&fill, first..=max_items);
         first = max_items + 1;
     }
-    let (seconds, cv) = service_moments(plan, service, &fill);
-    let window = WindowWait::new(&table, &fill, plan.max_in_flight, seconds, cv);
+    let window = WindowWait::new(&table, &fill, plan.max_in_flight, in_flight_law(plan, service, &fill));
     let mut latency = LatencyLaw::default();
     latency.set(&table, &curve, plan.max_queue_delay, &fill, window, service, |items| plan.rung_for(items));
     Ok(Prediction {
@@ -147,8 +146,8 @@ pub fn predict(
     })
 }
 
-/// Mean seconds and coefficient of variation of an invocation as the caller sees it.
-fn service_moments(plan: &PlanShape, service: &impl ServiceLaw, fill: &FillLaw) -> (f64, f64) {
+/// Seconds of an invocation as the caller sees it, over all fills, as one log-normal law.
+fn in_flight_law(plan: &PlanShape, service: &impl ServiceLaw, fill: &FillLaw) -> LogNormal {
     let (mut mean, mut square) = (0.0, 0.0);
     for (items, p) in fill.pmf().iter().enumerate().skip(1) {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
@@ -158,5 +157,5 @@ fn service_moments(plan: &PlanShape, service: &impl ServiceLaw, fill: &FillLaw) 
         mean += p * seconds;
         square += p * (seconds * seconds + law.mean().powi(2) * law.ln_std.powi(2).exp_m1());
     }
-    (mean, (square / (mean * mean) - 1.0).max(0.0).sqrt())
+    LogNormal::from_mean(mean, (square / (mean * mean) - 1.0).max(0.0).sqrt())
 }

@@ -32,6 +32,56 @@ pub(crate) fn normal_quantile(probability: f64) -> f64 {
     if probability < 0.5 { -z } else { z }
 }
 
+/// The regularised lower incomplete gamma function P(shape, x), to 1e-9; 0 for x ≤ 0.
+///
+/// Source: Abramowitz and Stegun, 6.5.29 (series) and 6.5.31 (continued fraction, by Lentz's method).
+#[must_use]
+pub(crate) fn gamma_lower(shape: f64, x: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    let ln_front = shape * x.ln() - x - ln_gamma(shape);
+    if x < shape + 1.0 {
+        let (mut term, mut sum, mut at) = (1.0 / shape, 1.0 / shape, shape);
+        while term > sum * 1e-10 {
+            at += 1.0;
+            term *= x / at;
+            sum += term;
+        }
+        return (ln_front.exp() * sum).min(1.0);
+    }
+    let mut b = x + 1.0 - shape;
+    let (mut c, mut d) = (1e300, 1.0 / b);
+    let mut fraction = d;
+    for step in 1..500 {
+        let a = -f64::from(step) * (f64::from(step) - shape);
+        b += 2.0;
+        d = 1.0 / nonzero(a * d + b);
+        c = nonzero(b + a / c);
+        fraction *= d * c;
+        if (d * c - 1.0).abs() < 1e-10 {
+            break;
+        }
+    }
+    1.0 - ln_front.exp() * fraction
+}
+
+fn nonzero(value: f64) -> f64 {
+    if value.abs() < 1e-300 { 1e-300 } else { value }
+}
+
+/// ln Γ(x) for x above 0, by Stirling's series after shifting the argument above 8 (Abramowitz and Stegun, 6.1.41).
+fn ln_gamma(mut x: f64) -> f64 {
+    let mut product = 1.0;
+    while x < 8.0 {
+        product *= x;
+        x += 1.0;
+    }
+    let square = 1.0 / (x * x);
+    let series = (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0))) / x;
+    (x - 0.5) * x.ln() - x + 0.5 * (2.0 * std::f64::consts::PI).ln() + series - product.ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +91,18 @@ mod tests {
         for (z, tail) in [(0.0, 0.5), (1.0, 0.158_655_25), (2.326_348, 0.01), (-1.0, 0.841_344_75)] {
             assert!((normal_upper(z) - tail).abs() < 2e-7, "{z}");
         }
+    }
+
+    #[test]
+    fn the_incomplete_gamma_function_has_its_closed_forms() {
+        for x in [0.1_f64, 1.0, 3.0, 12.0] {
+            assert!((gamma_lower(1.0, x) - (1.0 - (-x).exp())).abs() < 1e-9, "{x}");
+            let two = 1.0 - (-x).exp() * (1.0 + x);
+            assert!((gamma_lower(2.0, x) - two).abs() < 1e-9, "{x}");
+            let half = 1.0 - 2.0 * normal_upper((2.0 * x).sqrt());
+            assert!((gamma_lower(0.5, x) - half).abs() < 1e-6, "{x}");
+        }
+        assert!((gamma_lower(400.0, 400.0) - 0.506_65).abs() < 1e-3);
     }
 
     #[test]

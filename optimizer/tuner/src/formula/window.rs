@@ -1,18 +1,35 @@
 //! The wait for a place in the in-flight window, and how full the window is.
 //!
-//! Rule: batches come at ν per second and stay S, so ν·E\[S\] places are taken on average. The chance that none is free is Erlang's C formula for
-//! `max_in_flight` servers, and the wait then is exponential with mean E\[S\]/(c − a), halved (1 + CV²)/2 for a service that varies less
-//! than an exponential one: the usual M/G/c approximation. At a bursty rate both are worked out per rate and mixed.
+//! Problem: a batch that closes while `max_in_flight` invocations run waits, and goes on filling meanwhile. Queueing formulas for independent
+//! arrivals overstate that wait several times over: batches do not arrive independently, each begins to gather when the last one has left.
 //!
-//! Bounds: batches that wait for a place go on filling, so near full use the window relieves itself and this overstates the wait. Above
-//! [`SATURATION`] of the places the prediction is marked; a search should treat that as outside its bounds.
-//! Reference: Erlang, 1917; Lee and Longton, 1959, for the general service time.
+//! Rule. A batch must wait if the one that left c batches before it (c = `max_in_flight`) is still running: W = (S − X)⁺, S the
+//! service time and X the c intervals in between, each a gathering time and an exponential wait for the next request. Since what waits goes
+//! into the same batch, no queue of batches builds up, and this first-order term is nearly all. X is a shifted gamma variable: c
+//! gathering times and c exponentials (more where batches fill, whose gathering is itself a sum of exponentials); then P(W > 0), E\[W\] and
+//! E\[W²\] are sums of incomplete gamma functions over quantiles of S. Where nothing gathers (no batching, or bounds of one) requests
+//! do queue independently: Erlang's C formula, and an exponential wait of E\[S\]/(c − a)·(1 + CV²)/2.
+//! A batch that waited has grown by the arrivals meanwhile; its latency is taken at that size.
+//!
+//! Bounds: above [`SATURATION`] of the places the prediction is marked; a search should treat that as outside its bounds.
+//! Reference: Erlang, 1917; Lee and Longton, 1959, for the general service time; Abramowitz and Stegun, 6.5, for the incomplete gamma function.
 
 use super::counts::ArrivalTable;
-use super::fill::FillLaw;
+use super::fill::{FillLaw, Group};
+use super::service::LogNormal;
+use super::special::gamma_lower;
 
 /// Share of the window from which on a prediction is not to be trusted.
-pub const SATURATION: f64 = 0.85;
+pub const SATURATION: f64 = 0.8;
+
+/// Strata of an exponential wait, and their width in means: the last begins at 5.4 means.
+const EXPONENTIAL_STRATA: u32 = 19;
+const STRATUM: f64 = 0.3;
+/// Medians of the quarters of a normal law, spread to its variance.
+const NORMAL_POINTS: [f64; 4] = [-1.34, -0.45, 0.45, 1.34];
+
+/// Equally likely service times that stand for their law.
+const SERVICE_POINTS: u32 = 12;
 
 /// The wait for a place, at a random batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,40 +38,56 @@ pub struct WindowWait {
     pub chance: f64,
     /// Mean seconds that it waits then.
     pub mean_seconds: f64,
+    /// Standard deviation of those seconds.
+    pub std_seconds: f64,
     /// Mean invocations in flight.
     pub mean_in_flight: f64,
     /// Highest mean use of the window at any rate that brings more than 1 % of the batches; 1: all places always taken.
     pub utilisation: f64,
+    /// Requests per second that join a batch while it waits; zero where none can.
+    pub(crate) joining: f64,
 }
 
 impl WindowWait {
-    /// The wait of the batches of `fill` in a window of `max_in_flight`, with these mean and coefficient of variation of service.
+    /// The wait of the batches of `fill` in a window of `max_in_flight`, with this law of seconds in flight.
     #[must_use]
-    pub fn new(
-        table: &ArrivalTable,
-        fill: &FillLaw,
-        max_in_flight: u32,
-        service_seconds: f64,
-        service_cv: f64,
-    ) -> Self {
+    pub fn new(table: &ArrivalTable, fill: &FillLaw, max_in_flight: u32, service: LogNormal) -> Self {
         let places = f64::from(max_in_flight.max(1));
-        let mut wait = Self {
-            mean_in_flight: fill.batches_per_second * service_seconds,
-            ..Self::default()
-        };
-        if fill.groups.is_empty() {
-            let shares: f64 = table.nodes.iter().map(|node| node.rate * node.time_share).sum();
-            for node in &table.nodes {
-                wait.add(node.rate * node.time_share / shares, node.time_share, fill, places, service_seconds, service_cv);
+        let seconds = service.mean();
+        let mut sums = Sums::default();
+        let mut utilisation = 0.0_f64;
+        let mut add = |share: f64, node: usize, group: Option<&Group>| {
+            let node = table.nodes[node];
+            let load = share * fill.batches_per_second / node.time_share.max(1e-12) * seconds;
+            if share > 0.01 {
+                utilisation = utilisation.max(load / places);
             }
+            if load * 8.0 < places && places > 16.0 {
+                return;
+            }
+            let here = match group {
+                Some(group) => {
+                    let per_batch = fill.max_batch_size as f64 / table.law.items_per_request.mean();
+                    gathered(group, node.rate, per_batch, places, service)
+                }
+                None => queued(places, load.min(0.98 * places), service),
+            };
+            sums.add(share, here);
+        };
+        for (at, node) in table.nodes.iter().enumerate().filter(|_| fill.groups.is_empty()) {
+            add(node.rate * node.time_share / fill.requests_per_second, at, None);
         }
-        for group in &fill.groups {
-            wait.add(group.share, table.nodes[group.node].time_share, fill, places, service_seconds, service_cv);
+        fill.groups.iter().for_each(|group| add(group.share, group.node, Some(group)));
+        let mean_seconds = sums.first / sums.chance.max(1e-12);
+        let square = sums.second / sums.chance.max(1e-12);
+        Self {
+            chance: sums.chance.clamp(0.0, 1.0),
+            mean_seconds,
+            std_seconds: (square - mean_seconds * mean_seconds).max(0.0).sqrt(),
+            mean_in_flight: fill.batches_per_second * seconds,
+            utilisation,
+            joining: if fill.groups.is_empty() { 0.0 } else { fill.requests_per_second },
         }
-        if wait.chance > 0.0 {
-            wait.mean_seconds /= wait.chance;
-        }
-        wait
     }
 
     /// Whether the window is too full for this to be trusted.
@@ -63,29 +96,74 @@ impl WindowWait {
         self.utilisation > SATURATION
     }
 
-    /// Four equally likely waits that stand for the exponential law.
-    pub(crate) fn points(&self) -> [f64; 4] {
-        [0.125_f64, 0.375, 0.625, 0.875].map(|p| -(1.0 - p).ln() * self.mean_seconds * 1.06)
+    /// Waits that stand for the law of the wait, with their weights: strata of an exponential law, or four points about the mean.
+    pub(crate) fn points(self) -> impl Iterator<Item = (f64, f64)> {
+        let is_exponential = self.std_seconds > 0.8 * self.mean_seconds;
+        let count = if is_exponential { EXPONENTIAL_STRATA } else { 4 };
+        (0..count).map(move |at| {
+            if !is_exponential {
+                return (0.25, (self.mean_seconds + NORMAL_POINTS[at as usize] * self.std_seconds).max(0.0));
+            }
+            let from = f64::from(at) * STRATUM;
+            let last = at + 1 == count;
+            let weight = (-from).exp() * if last { 1.0 } else { -(-STRATUM).exp_m1() };
+            // The mean of what lies in the stratum.
+            let within = if last { 1.0 } else { 1.0 - STRATUM / STRATUM.exp_m1() };
+            (weight, (from + within) * self.mean_seconds)
+        })
     }
+}
 
-    fn add(&mut self, share: f64, time_share: f64, fill: &FillLaw, places: f64, seconds: f64, cv: f64) {
-        let load = share * fill.batches_per_second / time_share.max(1e-12) * seconds;
-        let use_of_window = load / places;
-        if share > 0.01 {
-            self.utilisation = self.utilisation.max(use_of_window);
-        }
-        let bounded = load.min(0.98 * places);
-        let chance = erlang_c(places, bounded);
-        self.chance += share * chance;
-        self.mean_seconds += share * chance * seconds / (places - bounded) * 0.5 * (1.0 + cv * cv);
+/// P(W > 0), E[W] and E[W²].
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    chance: f64,
+    first: f64,
+    second: f64,
+}
+
+impl Sums {
+    fn add(&mut self, share: f64, other: Self) {
+        self.chance += share * other.chance;
+        self.first += share * other.first;
+        self.second += share * other.second;
     }
+}
+
+/// Batches that gather while they wait.
+fn gathered(group: &Group, rate: f64, requests_per_full_batch: f64, places: f64, service: LogNormal) -> Sums {
+    let mean = places * (group.gather_seconds + group.idle_seconds(rate));
+    let shape = places * (1.0 + group.full * (requests_per_full_batch - 1.0).max(0.0));
+    let scale = (1.0 / rate.max(1e-9)).min(mean / shape);
+    let shift = mean - shape * scale;
+    let mut sums = Sums::default();
+    for point in 0..SERVICE_POINTS {
+        let above = service.quantile((f64::from(point) + 0.5) / f64::from(SERVICE_POINTS)) - shift;
+        if above <= 0.0 {
+            continue;
+        }
+        let below = |more: f64| gamma_lower(shape + more, above / scale);
+        let (p0, p1, p2) = (below(0.0), below(1.0), below(2.0));
+        let (first, second) = (shape * scale, shape * (shape + 1.0) * scale * scale);
+        let wait = Sums {
+            chance: p0,
+            first: (above * p0 - first * p1).max(0.0),
+            second: (above * above * p0 - 2.0 * above * first * p1 + second * p2).max(0.0),
+        };
+        sums.add(1.0 / f64::from(SERVICE_POINTS), wait);
+    }
+    sums
+}
+
+/// Requests that queue one by one.
+fn queued(places: f64, load: f64, service: LogNormal) -> Sums {
+    let chance = erlang_c(places, load);
+    let mean = service.mean() / (places - load) * 0.5 * (service.ln_std * service.ln_std).exp().max(1.0).min(4.0);
+    Sums { chance, first: chance * mean, second: chance * 2.0 * mean * mean }
 }
 
 /// Chance that all of `places` servers are busy at a load of `load` of them.
 fn erlang_c(places: f64, load: f64) -> f64 {
-    if load < 0.3 * places && places > 40.0 {
-        return 0.0;
-    }
     let (mut blocked, mut server) = (1.0, 1.0);
     while server <= places {
         blocked = load * blocked / (server + load * blocked);
@@ -101,6 +179,16 @@ mod tests {
     #[test]
     fn one_server_waits_with_the_chance_of_being_busy() {
         assert!((erlang_c(1.0, 0.7) - 0.7).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_points_keep_the_mean_wait() {
+        for std_seconds in [0.02, 0.1] {
+            let wait = WindowWait { mean_seconds: 0.1, std_seconds, ..WindowWait::default() };
+            let weight: f64 = wait.points().map(|point| point.0).sum();
+            let mean: f64 = wait.points().map(|point| point.0 * point.1).sum();
+            assert!((weight - 1.0).abs() < 1e-9 && (mean - 0.1).abs() < 1e-9, "{weight} {mean}");
+        }
     }
 
     #[test]

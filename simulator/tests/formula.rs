@@ -1,0 +1,163 @@
+//! The formula against the production engine, in seconds: the small sister of `benches/formula.rs`.
+//!
+//! Bands are five standard errors of the simulation beside the formula's own error, so a seed does not decide.
+
+use std::time::Duration;
+
+use gateway_contract::{Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable, ServingPlan};
+use optimizer_tuner::formula::{ArrivalLaw, ItemsPerRequest, PlanShape, Prediction, RungPrices, ServiceLaw, predict};
+use simulator::arrivals::{ArrivalProcess, GammaWindows, Poisson};
+use simulator::lambda::{CreditModel, ServiceTable};
+use simulator::world::{self, Estimate, Measurement, WorldConfig};
+
+const MODEL: CreditModel =
+    CreditModel { fixed_seconds: 0.006, process_seconds: 0.001, item_seconds: 0.012, is_quantised: false };
+
+struct Case {
+    law: ArrivalLaw,
+    plan: ServingPlan,
+    service: ServiceTable,
+    prices: RungPrices,
+}
+
+fn case(packing: PackingPolicy, max_batch_size: u32, max_queue_delay_ms: u64, law: ArrivalLaw) -> Case {
+    let rung = |max_items, memory, process_count| Rung {
+        max_items,
+        qualifier: format!("m{memory}"),
+        memory_mib: Mebibytes(memory),
+        process_count,
+    };
+    let mut plan = ServingPlan {
+        model: ModelId(0),
+        revision: PlanRevision(1),
+        parent: None,
+        packing,
+        max_batch_size,
+        max_queue_delay: Duration::from_millis(max_queue_delay_ms),
+        max_in_flight: 500,
+        queue_capacity_items: 1_000_000,
+        queue_capacity_bytes: 1 << 40,
+        max_request_payload_bytes: 1 << 40,
+        max_response_payload_bytes: 1 << 40,
+        slo_latency: Duration::from_millis(200),
+        deadline_margin: Duration::from_millis(5),
+        service_time_upper: ServiceTimeTable::new(vec![(1, Duration::ZERO)]).unwrap(),
+        rungs: vec![rung(4, 1769, 1), rung(max_batch_size.max(5), 3538, 2)],
+        canary: None,
+        retry: RetryLimits {
+            budget_ratio: 0.1,
+            budget_min_per_second: 10.0,
+            max_attempts: 3,
+            max_unknown_outcome_retries: 1,
+            backoff_base: Duration::from_millis(20),
+            backoff_max: Duration::from_secs(1),
+        },
+    };
+    let service = ServiceTable::of_plan(&plan, &MODEL, 0.1, 0.004);
+    let mut longest = 0.0_f64;
+    let upper = (1..=max_batch_size).map(|items| {
+        longest = longest.max(service.billed_seconds(items, plan.rung_for(items)).quantile(0.99) + 0.004);
+        (items, Duration::from_secs_f64(longest))
+    });
+    plan.service_time_upper = ServiceTimeTable::new(upper.collect()).unwrap();
+    Case { law, plan, service, prices: RungPrices { usd_per_second: vec![2.88e-5, 5.76e-5], fee_usd: 2e-7 } }
+}
+
+fn run(case: &Case, requests: u64, seed: u64) -> Measurement {
+    let law = &case.law;
+    let mut arrivals: Box<dyn ArrivalProcess> = if law.dispersion > 1.0 {
+        let window = law.dispersion_window.as_secs_f64();
+        Box::new(GammaWindows::new(law.requests_per_second, law.dispersion, window))
+    } else {
+        Box::new(Poisson::new(law.requests_per_second))
+    };
+    let config = WorldConfig {
+        plan: case.plan.clone(),
+        items_pmf: law.items_per_request.pmf(),
+        service: &case.service,
+        usd_per_second: case.prices.usd_per_second.clone(),
+        fee_usd: case.prices.fee_usd,
+        requests,
+        warm_up: requests / 50,
+        seed,
+    };
+    world::run(&config, arrivals.as_mut()).unwrap()
+}
+
+fn predicted(case: &Case) -> Prediction {
+    predict(&case.law, &PlanShape::from(&case.plan), &case.service, &case.prices, 0.99).unwrap()
+}
+
+fn assert_near(what: &str, predicted: f64, measured: Estimate, band: f64) {
+    let error = (predicted - measured.value).abs();
+    let allowed = band * measured.value + 5.0 * measured.standard_error;
+    assert!(error <= allowed, "{what}: predicted {predicted}, measured {measured:?}");
+}
+
+fn assert_agrees(case: &Case) {
+    let (measured, predicted) = (run(case, 60_000, 11), predicted(case));
+    assert_near("fill", predicted.mean_fill, measured.mean_fill(), 0.015);
+    assert_near("cost", predicted.usd_per_request, measured.usd_per_request(), 0.01);
+    assert_near("p99", predicted.latency_quantile_seconds, measured.latency_quantile(0.99), 0.02);
+    assert_near("in flight", predicted.window.mean_in_flight, measured.mean_in_flight(), 0.02);
+    assert_eq!((measured.requests(), measured.shed()), (60_000, 0));
+}
+
+#[test]
+fn poisson_batches_under_a_delay_are_predicted() {
+    assert_agrees(&case(PackingPolicy::Fifo, 8, 40, ArrivalLaw::poisson(60.0)));
+}
+
+#[test]
+fn batches_closed_by_a_deadline_are_predicted() {
+    assert_agrees(&case(PackingPolicy::Deadline, 32, 10_000, ArrivalLaw::poisson(60.0)));
+}
+
+#[test]
+fn bursty_arrivals_are_predicted() {
+    let law = ArrivalLaw::over_dispersed(20.0, 6.0, Duration::from_secs(1));
+    assert_agrees(&case(PackingPolicy::Deadline, 32, 10_000, law.clone()));
+    assert_agrees(&case(PackingPolicy::Fifo, 16, 80, law));
+}
+
+#[test]
+fn requests_of_several_items_are_predicted() {
+    let items_per_request = ItemsPerRequest::new(vec![3.0, 1.0, 1.0, 0.0, 0.0, 1.0]).unwrap();
+    let law = ArrivalLaw { items_per_request, ..ArrivalLaw::poisson(25.0) };
+    assert_agrees(&case(PackingPolicy::Deadline, 32, 10_000, law.clone()));
+    assert_agrees(&case(PackingPolicy::Fifo, 10, 60, law));
+}
+
+#[test]
+fn the_law_of_fill_matches_batch_by_batch() {
+    let case = case(PackingPolicy::Deadline, 12, 10_000, ArrivalLaw::poisson(60.0));
+    let (measured, predicted) = (run(&case, 200_000, 5), predicted(&case));
+    let batches: u64 = measured.fills().iter().sum();
+    let distance: f64 = measured
+        .fills()
+        .iter()
+        .zip(&predicted.fill_pmf)
+        .map(|(&count, p)| (count as f64 / batches as f64 - p).abs())
+        .sum();
+    assert!(distance < 0.02, "{distance}: {:?} {:?}", measured.fills(), predicted.fill_pmf);
+}
+
+#[test]
+fn a_narrow_window_delays_as_predicted() {
+    let mut case = case(PackingPolicy::Fifo, 32, 30, ArrivalLaw::poisson(40.0));
+    case.plan.max_in_flight = 1;
+    let (measured, predicted) = (run(&case, 60_000, 3), predicted(&case));
+    assert!(predicted.window.chance > 0.1);
+    assert_near("p99", predicted.latency_quantile_seconds, measured.latency_quantile(0.99), 0.15);
+}
+
+#[test]
+fn equal_seeds_give_equal_worlds_and_others_do_not() {
+    let case = case(PackingPolicy::Deadline, 16, 100, ArrivalLaw::poisson(50.0));
+    let figures = |seed| {
+        let measured = run(&case, 5_000, seed);
+        (measured.usd_per_request(), measured.latency_quantile(0.9), measured.fills().to_vec())
+    };
+    assert_eq!(figures(9), figures(9));
+    assert_ne!(figures(9), figures(10));
+}
