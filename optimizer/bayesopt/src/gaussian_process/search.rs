@@ -2,7 +2,8 @@
 //!
 //! *Rule:* every start runs until gradient or cost stop moving (without those tolerances the line search spends ten
 //! times the evaluations on the last digits); the cheapest point ever evaluated wins, so that a line search that
-//! gives up loses nothing. Starts are fixed, not random: equal data give an equal fit.
+//! gives up loses nothing. A thorough search also tries each coordinate as an irrelevant one: the usual local optimum
+//! takes noise for the effect of a coordinate. Starts are fixed, not random: equal data give an equal fit.
 //!
 //! Deliberately absent: the likelihood itself (see `likelihood`).
 
@@ -21,6 +22,12 @@ const GRADIENT_TOLERANCE: f64 = 1e-2;
 const COST_TOLERANCE: f64 = 1e-6;
 /// Length scales that the starts take in turn; the first is the usual answer on a unit cube.
 const START_LENGTH_SCALES: [f64; 4] = [0.7, 0.2, 2.0, 0.07];
+/// With more starts than this the search is a thorough one …
+const USUAL_STARTS: usize = 2;
+/// … which begins again from the best parameters with this added to the logarithm of one length scale after another …
+const LENGTHENING: f64 = 1.5;
+/// … and this to that of the noise, which has to explain what the coordinate did.
+const NOISE_RAISE: f64 = 0.7;
 /// Noise variance at which the starts begin.
 const START_NOISE_VARIANCE: f64 = 0.02;
 
@@ -92,6 +99,14 @@ pub(crate) fn search(
     });
     for start in warm_start.into_iter().chain(fixed) {
         run(likelihood, start, max_iterations, &best);
+    }
+    if starts > USUAL_STARTS {
+        for coordinate in 1..count - 1 {
+            let mut start = best.borrow().parameters.clone();
+            start[coordinate] += LENGTHENING;
+            start[count - 1] += NOISE_RAISE;
+            run(likelihood, start, max_iterations, &best);
+        }
     }
     let best = best.into_inner();
     (best.evaluation.cost < FORBIDDEN).then_some(best)

@@ -64,7 +64,7 @@ pub struct FitSettings {
     /// Where the mean comes from. Default: estimated.
     pub mean: MeanRule,
     /// Fixed starting points of the search, 0 to 4 (0 only works with a warm start). Default 2. More: slower, and less
-    /// likely to end in a local optimum.
+    /// likely to end in a local optimum; from 3 on, one more start for each coordinate, taken to be irrelevant.
     pub starts: usize,
     /// Most iterations of a start. Default 60; most searches end after 10 to 20.
     pub max_iterations: u64,
