@@ -1,4 +1,5 @@
 //! The same data, the same answers as scikit-learn's Gaussian process (`sklearn/generate.py`).
+#![expect(clippy::unwrap_used, reason = "what the helpers make is sound, or the test is to fail")]
 
 use optimizer_bayesopt::{Estimate, FitSettings, GaussianProcess, Hyperparameters, MeanRule, Observation};
 use serde::Deserialize;

@@ -10,7 +10,7 @@ fn mixed() -> SearchSpace {
         ("engine", Variable::Category { names: ["a", "b", "c"].map(String::from).to_vec() }),
         ("mode", Variable::Category { names: ["x", "y"].map(String::from).to_vec() }),
     ])
-    .unwrap()
+    .expect("the variables are sound")
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The study: reproducible, restorable, spread in batches, and firm with bad input.
+#![expect(clippy::unwrap_used, reason = "what the helpers make is sound, or the test is to fail")]
 
 use optimizer_bayesopt::{
     Measurement, Outcome, SearchSpace, Study, StudyError, StudySettings, StudyState, Variable,

@@ -224,11 +224,10 @@ impl Variable {
             }
             Self::Real { low, high, log } => {
                 let place = place(value, *low, *high, *log);
-                [place - REAL_STEP, place + REAL_STEP]
-                    .into_iter()
-                    .map(|moved| self.decode(&[moved]))
-                    .filter(|moved| *moved != value)
-                    .collect()
+                let moved = [place - REAL_STEP, place + REAL_STEP].map(|moved| moved.clamp(0.0, 1.0));
+                // At a bound the step leads nowhere, but for rounding.
+                let leads_away = |moved: &f64| (moved - place).abs() > 1e-9;
+                moved.into_iter().filter(leads_away).map(|moved| self.decode(&[moved])).collect()
             }
         }
     }
