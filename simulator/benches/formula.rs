@@ -5,7 +5,7 @@
 //! the simulation (batch means, 20 segments) stays well below the aim; it is printed, and the worst is in the figures.
 //! Grid: load × dispersion (gamma-mixed, counted in windows of 1 s) × service law × plan. Beside the grid, and not part of its
 //! figures: narrow windows, and arrivals that are *not* what the formula assumes (a switching rate, renewals), described to it
-//! only by their rate and dispersion.
+//! only by their rate and the dispersion of their counts in two windows, as a gateway would measure them.
 //!
 //! `cargo bench -p simulator --bench formula -- [--json FILE] [--seed S] [--quick] [--all]`
 #![forbid(unsafe_code)]
@@ -24,6 +24,9 @@ use crate::grid::{Cell, Part};
 
 /// The latency that is compared.
 const PERCENTILE: f64 = 0.99;
+
+/// What of a row is compared.
+type Figure = fn(&Row) -> f64;
 
 /// Errors of one cell.
 struct Row {
@@ -46,13 +49,19 @@ fn main() {
     let after = |name: &str| arguments.iter().position(|it| it == name).and_then(|at| arguments.get(at + 1));
     let seed: u64 = after("--seed").map_or(1, |it| it.parse().expect("`--seed` takes a whole number"));
     let scale = if has("--quick") { 0.1 } else { 1.0 };
-    let started = std::time::Instant::now();
-    let rows: Vec<Row> =
-        grid::cells().iter().enumerate().map(|(at, cell)| compare(cell, seed * 1_000_003 + at as u64, scale)).collect();
-    let wall = started.elapsed().as_secs_f64();
+    let started = speed::cpu_seconds();
+    let rows: Vec<Row> = grid::cells()
+        .iter()
+        .enumerate()
+        .map(|(at, cell)| compare(cell, seed * 1_000_003 + at as u64, scale))
+        .collect();
+    let seconds = speed::cpu_seconds() - started;
     report(&rows, has("--all"));
     let requests: u64 = rows.iter().map(|row| row.requests).sum();
-    println!("{requests} requests simulated in {wall:.1} s, prediction included: {:.2} M/s", requests as f64 / wall / 1e6);
+    println!(
+        "{requests} requests simulated in {seconds:.1} s of processor time, prediction included: {:.2} M/s",
+        requests as f64 / seconds / 1e6
+    );
     let speed = speed::measure();
     println!(
         "a candidate {:.2} us (fill and cost; Poisson {:.2} us), latency share {:.1} us; table {:.2} ms",
@@ -79,7 +88,8 @@ fn compare(cell: &Cell, seed: u64, scale: f64) -> Row {
     };
     let measured = world::run(&config, cell.arrivals().as_mut()).expect("the plan is valid");
     let shape = PlanShape::from(&cell.plan);
-    let predicted = predict(&cell.law, &shape, &cell.service, &cell.prices, PERCENTILE).expect("the law is valid");
+    let predicted =
+        predict(&cell.law, &shape, &cell.service, &cell.prices, PERCENTILE).expect("the law is valid");
     row(cell, &measured, &predicted)
 }
 
@@ -117,7 +127,7 @@ fn report(rows: &[Row], all: bool) {
         }
         println!("\n{part:?}: {} cells; errors of the formula, in %", of_part.len());
         println!("{:<14}{:>9}{:>9}{:>9}", "", "median", "p95", "worst");
-        let figures: [(&str, fn(&Row) -> f64); 5] = [
+        let figures: [(&str, Figure); 5] = [
             ("mean fill", |row| row.fill),
             ("cost", |row| row.cost),
             ("p99", |row| row.p99),

@@ -99,9 +99,17 @@ impl Random {
             // The k-th arrival of a unit-rate process, k about 7/8 of the mean, splits the count.
             let k = (mean * 0.875).floor();
             let at = self.gamma(k, k);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number of at most the mean")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a whole number of at most the mean"
+            )]
             let first = k as u64;
-            return if at > mean { self.binomial(first - 1, mean / at) } else { first + self.poisson(mean - at) };
+            return if at > mean {
+                self.binomial(first - 1, mean / at)
+            } else {
+                first + self.poisson(mean - at)
+            };
         }
         let (mut count, mut product) = (0, self.unit());
         let limit = (-mean).exp();

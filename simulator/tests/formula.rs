@@ -2,16 +2,17 @@
 //!
 //! Bands are five standard errors of the simulation beside the formula's own error, so a seed does not decide.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod plans;
+
 use std::time::Duration;
 
-use gateway_contract::{Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable, ServingPlan};
-use optimizer_tuner::formula::{ArrivalLaw, ItemsPerRequest, PlanShape, Prediction, RungPrices, ServiceLaw, predict};
+use gateway_contract::{PackingPolicy, ServingPlan};
+use optimizer_tuner::formula::{ArrivalLaw, ItemsPerRequest, PlanShape, Prediction, RungPrices, predict};
 use simulator::arrivals::{ArrivalProcess, GammaWindows, Poisson};
-use simulator::lambda::{CreditModel, ServiceTable};
+use simulator::lambda::ServiceTable;
 use simulator::world::{self, Estimate, Measurement, WorldConfig};
-
-const MODEL: CreditModel =
-    CreditModel { fixed_seconds: 0.006, process_seconds: 0.001, item_seconds: 0.012, is_quantised: false };
 
 struct Case {
     law: ArrivalLaw,
@@ -21,45 +22,9 @@ struct Case {
 }
 
 fn case(packing: PackingPolicy, max_batch_size: u32, max_queue_delay_ms: u64, law: ArrivalLaw) -> Case {
-    let rung = |max_items, memory, process_count| Rung {
-        max_items,
-        qualifier: format!("m{memory}"),
-        memory_mib: Mebibytes(memory),
-        process_count,
-    };
-    let mut plan = ServingPlan {
-        model: ModelId(0),
-        revision: PlanRevision(1),
-        parent: None,
-        packing,
-        max_batch_size,
-        max_queue_delay: Duration::from_millis(max_queue_delay_ms),
-        max_in_flight: 500,
-        queue_capacity_items: 1_000_000,
-        queue_capacity_bytes: 1 << 40,
-        max_request_payload_bytes: 1 << 40,
-        max_response_payload_bytes: 1 << 40,
-        slo_latency: Duration::from_millis(200),
-        deadline_margin: Duration::from_millis(5),
-        service_time_upper: ServiceTimeTable::new(vec![(1, Duration::ZERO)]).unwrap(),
-        rungs: vec![rung(4, 1769, 1), rung(max_batch_size.max(5), 3538, 2)],
-        canary: None,
-        retry: RetryLimits {
-            budget_ratio: 0.1,
-            budget_min_per_second: 10.0,
-            max_attempts: 3,
-            max_unknown_outcome_retries: 1,
-            backoff_base: Duration::from_millis(20),
-            backoff_max: Duration::from_secs(1),
-        },
-    };
-    let service = ServiceTable::of_plan(&plan, &MODEL, 0.1, 0.004);
-    let mut longest = 0.0_f64;
-    let upper = (1..=max_batch_size).map(|items| {
-        longest = longest.max(service.billed_seconds(items, plan.rung_for(items)).quantile(0.99) + 0.004);
-        (items, Duration::from_secs_f64(longest))
-    });
-    plan.service_time_upper = ServiceTimeTable::new(upper.collect()).unwrap();
+    let mut plan = plans::plan(packing, max_batch_size, max_queue_delay_ms);
+    let service = ServiceTable::of_plan(&plan, &plans::MODEL, 0.1, 0.004);
+    plan.service_time_upper = plans::upper(&plan, &service);
     Case { law, plan, service, prices: RungPrices { usd_per_second: vec![2.88e-5, 5.76e-5], fee_usd: 2e-7 } }
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use gateway_contract::{
-    Architecture, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits, Rung, ServiceTimeTable,
-    ServingPlan,
+    Architecture, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits, Rung,
+    ServiceTimeTable, ServingPlan,
 };
 use optimizer_tuner::formula::{ArrivalLaw, ItemsPerRequest, RungPrices, ServiceLaw};
 use simulator::arrivals::{ArrivalProcess, GammaRenewal, GammaWindows, Mmpp2, Poisson};
 use simulator::lambda::{CreditModel, ServiceTable};
+use simulator::random::Random;
 
 /// What the caller sees beside the billed time: network and encoding.
 const OVERHEAD_SECONDS: f64 = 0.004;
@@ -51,9 +52,11 @@ impl Cell {
         let rate = self.law.requests_per_second;
         match self.source {
             Source::Law if self.law.dispersion <= 1.0 => Box::new(Poisson::new(rate)),
-            Source::Law => {
-                Box::new(GammaWindows::new(rate, self.law.dispersion, self.law.dispersion_window.as_secs_f64()))
-            }
+            Source::Law => Box::new(GammaWindows::new(
+                rate,
+                self.law.dispersion,
+                self.law.dispersion_window.as_secs_f64(),
+            )),
             Source::Switching(rates, stays) => Box::new(Mmpp2::new(rates, stays)),
             Source::Renewal(cv) => Box::new(GammaRenewal::new(rate, cv)),
         }
@@ -135,7 +138,9 @@ pub(crate) fn cells() -> Vec<Cell> {
     for model in &models() {
         for kind in kinds().into_iter().take(5) {
             for rate in [20.0, 64.0] {
-                cells.extend([0.5, 0.75].map(|use_of_window| narrow(cell(model, kind, rate, 1.0), use_of_window)));
+                cells.extend(
+                    [0.5, 0.75].map(|use_of_window| narrow(cell(model, kind, rate, 1.0), use_of_window)),
+                );
                 cells.push(renewal(cell(model, kind, rate, 1.0), 2.0));
                 cells.push(switching(cell(model, kind, rate, 1.0)));
             }
@@ -214,7 +219,8 @@ fn upper(plan: &ServingPlan, service: &ServiceTable) -> ServiceTimeTable {
     let mut longest = 0.0_f64;
     let points = (1..=plan.max_batch_size).map(|items| {
         let rung = plan.rung_for(items);
-        let seconds = service.billed_seconds(items, rung).quantile(0.99) + service.overhead_seconds(items, rung);
+        let seconds =
+            service.billed_seconds(items, rung).quantile(0.99) + service.overhead_seconds(items, rung);
         longest = longest.max(seconds);
         (items, Duration::from_secs_f64(longest))
     });
@@ -224,7 +230,8 @@ fn upper(plan: &ServingPlan, service: &ServiceTable) -> ServiceTimeTable {
 /// As few places that this share of them is taken.
 fn narrow(mut cell: Cell, use_of_window: f64) -> Cell {
     let shape = optimizer_tuner::formula::PlanShape::from(&cell.plan);
-    let wide = optimizer_tuner::formula::predict(&cell.law, &shape, &cell.service, &cell.prices, 0.99).expect("valid");
+    let wide = optimizer_tuner::formula::predict(&cell.law, &shape, &cell.service, &cell.prices, 0.99)
+        .expect("valid");
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number of places")]
     let places = (wide.window.mean_in_flight / use_of_window).ceil().max(1.0) as u32;
     cell.plan.max_in_flight = places;
@@ -233,29 +240,44 @@ fn narrow(mut cell: Cell, use_of_window: f64) -> Cell {
     cell
 }
 
+/// Bursts shorter than most batches: gaps with this coefficient of variation.
 fn renewal(mut cell: Cell, cv: f64) -> Cell {
-    // In windows far longer than a gap, counts of renewals have a dispersion of cv².
-    cell.law.dispersion = cv * cv;
-    let gap = Duration::from_secs_f64(1.0 / cell.law.requests_per_second);
-    cell.law.rate_memory = optimizer_tuner::formula::RateMemory::Fading(gap * 2);
-    cell.part = Part::OtherArrivals;
     cell.source = Source::Renewal(cv);
     cell.name = format!("{} renewals cv {cv}", cell.name);
-    cell
+    described_by_counts(cell)
 }
 
 /// Four fifths of the time at half the mean rate, one fifth at three times the mean; stays of 8 and 2 s.
 fn switching(mut cell: Cell) -> Cell {
     let rate = cell.law.requests_per_second;
-    let (low, high) = (0.5 * rate, 3.0 * rate);
-    let memory = 1.0 / (1.0 / 8.0 + 1.0 / 2.0);
-    let variance = 0.16 * (high - low) * (high - low);
-    let lags: f64 = 1.0 / memory;
-    let integral = 2.0 * memory * memory * (lags + (-lags).exp_m1());
-    cell.law.dispersion = 1.0 + variance * integral / rate;
-    cell.law.rate_memory = optimizer_tuner::formula::RateMemory::Fading(Duration::from_secs_f64(memory));
-    cell.part = Part::OtherArrivals;
-    cell.source = Source::Switching([low, high], [8.0, 2.0]);
+    cell.source = Source::Switching([0.5 * rate, 3.0 * rate], [8.0, 2.0]);
     cell.name = format!("{} switching", cell.name);
+    described_by_counts(cell)
+}
+
+/// The law as a gateway would find it: by counting arrivals in windows of 250 ms and of 4 s.
+fn described_by_counts(mut cell: Cell) -> Cell {
+    let (short, long) = (Duration::from_millis(250), Duration::from_secs(4));
+    let rate = cell.law.requests_per_second;
+    let at = |window: Duration| (window, dispersion(cell.arrivals().as_mut(), window.as_secs_f64()));
+    cell.law = ArrivalLaw::from_two_windows(rate, at(short), at(long));
+    cell.part = Part::OtherArrivals;
     cell
+}
+
+/// Index of dispersion of the counts of 400,000 arrivals.
+fn dispersion(arrivals: &mut dyn ArrivalProcess, window: f64) -> f64 {
+    let mut random = Random::new(77);
+    let (mut counts, mut current, mut end) = (Vec::new(), 0.0, window);
+    for _ in 0..400_000 {
+        let at = arrivals.next(&mut random).expect("endless");
+        while at >= end {
+            counts.push(current);
+            current = 0.0;
+            end += window;
+        }
+        current += 1.0;
+    }
+    let mean = counts.iter().sum::<f64>() / counts.len() as f64;
+    counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / counts.len() as f64 / mean
 }

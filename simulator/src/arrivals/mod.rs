@@ -52,7 +52,11 @@ mod tests {
         let mut random = Random::new(3);
         let mut counts = vec![0.0; windows];
         while let Some(at) = process.next(&mut random) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small window number")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a small window number"
+            )]
             match counts.get_mut((at / seconds) as usize) {
                 Some(count) => *count += 1.0,
                 None => break,
@@ -88,7 +92,10 @@ mod tests {
     fn renewals_tend_to_the_square_of_their_variation() {
         for cv in [0.5, 2.0] {
             let (mean, index) = dispersion(&mut GammaRenewal::new(10.0, cv), 50.0, 4_000);
-            assert!((mean / 500.0 - 1.0).abs() < 0.02 && (index / (cv * cv) - 1.0).abs() < 0.15, "{mean} {index}");
+            assert!(
+                (mean / 500.0 - 1.0).abs() < 0.02 && (index / (cv * cv) - 1.0).abs() < 0.15,
+                "{mean} {index}"
+            );
         }
     }
 

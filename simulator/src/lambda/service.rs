@@ -38,9 +38,13 @@ impl ServiceTable {
         coefficient_of_variation: f64,
         overhead_seconds: f64,
     ) -> Self {
-        Self::new(plan.rungs.len(), plan.max_batch_size, coefficient_of_variation, overhead_seconds, |rung, items| {
-            model.seconds(items, plan.rungs[rung].memory_mib, plan.rungs[rung].process_count)
-        })
+        Self::new(
+            plan.rungs.len(),
+            plan.max_batch_size,
+            coefficient_of_variation,
+            overhead_seconds,
+            |rung, items| model.seconds(items, plan.rungs[rung].memory_mib, plan.rungs[rung].process_count),
+        )
     }
 
     /// Seconds of one run.
@@ -62,9 +66,10 @@ impl ServiceLaw for ServiceTable {
     }
 }
 
-/// Seconds billed for a run of so many seconds: whole milliseconds, rounded up, at least one.
+/// Seconds billed for a run of so many seconds: whole milliseconds, rounded up, at least one. A nanosecond above does not count: it would be
+/// the rounding of the arithmetic.
 #[must_use]
 #[inline]
 pub fn billed_seconds(seconds: f64) -> f64 {
-    (seconds * 1e3).ceil().max(1.0) * 1e-3
+    (seconds * 1e3 - 1e-6).ceil().max(1.0) * 1e-3
 }

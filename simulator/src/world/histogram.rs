@@ -25,7 +25,11 @@ impl LatencyHistogram {
     #[inline]
     pub(crate) fn record(&mut self, nanos: u64) {
         let octaves = (nanos as f64 / LEAST).max(1.0).log2();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 0, and bounded below")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at least 0, and bounded below"
+        )]
         let bucket = ((octaves * PER_OCTAVE) as usize).min(BUCKETS - 1);
         self.counts[bucket] += 1;
         self.total += 1;

@@ -65,7 +65,7 @@ impl Measurement {
     }
 
     #[inline]
-    pub(crate) fn on_arrival(&mut self, id: u64, _at: u64, _items: u32) {
+    pub(crate) fn on_arrival(&mut self, id: u64) {
         self.current = self.segment_of(id);
         if let Some(segment) = self.current {
             self.segments[segment].requests += 1;
@@ -109,8 +109,10 @@ impl Measurement {
     }
 
     fn ratio(&self, top: impl Fn(&Segment) -> f64, bottom: impl Fn(&Segment) -> f64) -> Estimate {
-        let used: Vec<(f64, f64)> = self.segments.iter().map(|it| (top(it), bottom(it))).filter(|it| it.1 > 0.0).collect();
-        let (tops, bottoms): (f64, f64) = used.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        let used: Vec<(f64, f64)> =
+            self.segments.iter().map(|it| (top(it), bottom(it))).filter(|it| it.1 > 0.0).collect();
+        let (tops, bottoms): (f64, f64) =
+            used.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         let value = tops / bottoms;
         let count = used.len() as f64;
         // Of a ratio of sums: the spread of top − value·bottom.
@@ -123,6 +125,18 @@ impl Measurement {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.segments.iter().map(|segment| segment.requests).sum()
+    }
+
+    /// Measured requests that were answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.latency.total()).sum()
+    }
+
+    /// Items that measured batches held.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.items).sum()
     }
 
     /// Requests refused, warm-up included.

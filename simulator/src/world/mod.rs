@@ -81,7 +81,12 @@ pub fn run(config: &WorldConfig<'_>, arrivals: &mut dyn ArrivalProcess) -> Resul
         open: VecDeque::new(),
         first_open: 0,
         service: seeds.fork(3),
-        measurement: Measurement::new(config.warm_up, config.requests, config.plan.max_batch_size, config.plan.slo_latency),
+        measurement: Measurement::new(
+            config.warm_up,
+            config.requests,
+            config.plan.max_batch_size,
+            config.plan.slo_latency,
+        ),
     };
     world.engine.handle_plan(Timestamp::ZERO, config.plan.clone());
     let total = config.warm_up + config.requests;
@@ -100,7 +105,11 @@ pub fn run(config: &WorldConfig<'_>, arrivals: &mut dyn ArrivalProcess) -> Resul
 }
 
 fn nanos(seconds: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is never negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and is never negative"
+    )]
     let nanos = (seconds * NANOS) as u64;
     nanos
 }
@@ -131,7 +140,7 @@ impl World<'_> {
 
     fn arrive(&mut self, at: u64, id: u64, items: u32) {
         self.step_to(at);
-        self.measurement.on_arrival(id, at, items);
+        self.measurement.on_arrival(id);
         self.open.push_back(Open { arrived: at });
         let meta = RequestMeta {
             id: RequestId(id),

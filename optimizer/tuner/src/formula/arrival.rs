@@ -148,7 +148,8 @@ impl ArrivalLaw {
         for _ in 0..50 {
             let middle: f64 = 0.5 * (low + high);
             let memory = middle.exp();
-            let ratio = fading_variance(memory, long_s) / long_s / (fading_variance(memory, short_s) / short_s);
+            let ratio =
+                fading_variance(memory, long_s) / long_s / (fading_variance(memory, short_s) / short_s);
             if ratio < wanted { low = middle } else { high = middle }
         }
         let memory = Duration::from_secs_f64((0.5 * (low + high)).exp());

@@ -70,15 +70,15 @@ impl CloseCurve {
             cut[whole] + (next - cut[whole]) * (from - whole as f64) - margin
         };
         let items = &table.law().items_per_request;
-        for n in 1..=max as usize {
+        for (n, &cut_from) in cut.iter().enumerate().skip(1) {
             let left = before(n, 1.0 + items.mean_excess());
             curve.fills[n] = table.position(left);
-            curve.close[n] = table.position(cut[n] - margin);
-            curve.reach[n] = table.position(left.min(cut[n]));
+            curve.close[n] = table.position(cut_from - margin);
+            curve.reach[n] = table.position(left.min(cut_from));
             let lands_until = before(n, items.mean());
-            curve.cut_from[n] = table.position(cut[n]);
-            curve.cut_until[n] = table.position(lands_until.max(cut[n]));
-            curve.cuts |= lands_until > cut[n];
+            curve.cut_from[n] = table.position(cut_from);
+            curve.cut_until[n] = table.position(lands_until.max(cut_from));
+            curve.cuts |= lands_until > cut_from;
         }
         curve
     }

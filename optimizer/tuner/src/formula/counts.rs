@@ -4,33 +4,35 @@
 //!
 //! Rule: for each rate of the mixture ([`super::mixing`]) the items that arrive within t after a batch was started at that rate. While
 //! the rate lasts they are (compound) Poisson; once it may have been drawn anew, (compound) negative binomial with the exact conditional
-//! mean and variance of ∫Λ. Both are filled by Panjer's recursion, which needs no special function. Times are spaced
+//! mean and variance of ∫Λ ([`super::panjer`]). Times are spaced
 //! evenly in √t, since a count's deviation grows with √t: [`STEPS`] cells then are a small, constant fraction of a deviation, and linear
 //! interpolation between them is good to about 1e-3 of a probability.
 //!
 //! A batch is started by a request of K items that meets an empty queue, or by what a full batch left over of the request that filled it. Both
 //! starts are in tables of their own; for single items they are the same.
 //!
-//! Bounds: memory is nodes × items × [`STEPS`] × 4 bytes (twice for requests of several items): 0.4 MB at 8 nodes and 128 items.
-//! Reference: Panjer, "Recursive evaluation of a family of compound distributions", 1981.
+//! Rates lie side by side, so that one look-up reads all of them.
+//!
+//! Bounds: memory is lanes × items × [`STEPS`] × 4 bytes (twice for requests of several items): 0.4 MB at 8 rates and 128 items.
 
 use std::time::Duration;
 
 use super::arrival::{ArrivalLaw, FormulaError, RateMemory};
-use super::mixing::{RateNode, rate_nodes};
+use super::mixing::{MAX_NODES, RateNode, rate_nodes};
+use super::panjer::{Moments, NEGLIGIBLE, fading_moments, panjer, window_moments};
 
 /// Cells of the time axis.
 pub(crate) const STEPS: usize = 96;
-/// Below this a tail counts as zero.
-const NEGLIGIBLE: f64 = 1e-9;
-/// Counts are rescaled when a weight exceeds this.
-const RESCALE: f64 = 1e200;
+/// Most rates side by side in a table.
+pub(crate) const LANES_MAX: usize = MAX_NODES;
 
 /// Tables of one arrival law.
 #[derive(Clone, Debug)]
 pub struct ArrivalTable {
     pub(crate) law: ArrivalLaw,
     pub(crate) nodes: Vec<RateNode>,
+    /// Places for nodes side by side in the tables: 1, 4 or [`LANES_MAX`].
+    pub(crate) lanes: usize,
     pub(crate) max_items: usize,
     pub(crate) horizon: f64,
     /// `∫Λ` by node and time: mean.
@@ -42,8 +44,8 @@ pub struct ArrivalTable {
 /// How batches of one bound begin.
 #[derive(Clone, Debug)]
 pub(crate) struct StartTable {
-    columns: usize,
-    /// P(items ≥ n) of a batch that a request started, by (node, n, time).
+    lanes: usize,
+    /// P(items ≥ n) of a batch that a request started, by n, then time, then node.
     by_request: Vec<f32>,
     /// The same for one that was started by a rest; empty if equal.
     by_rest: Vec<f32>,
@@ -56,13 +58,6 @@ pub(crate) struct StartTable {
     /// A full batch: chance that a rest starts the next, and further full batches at once.
     pub(crate) rest_starts: f64,
     pub(crate) rest_is_full: f64,
-}
-
-/// Conditional mean and extra variance (beyond Poisson) of the requests within a time.
-#[derive(Clone, Copy, Debug)]
-struct Moments {
-    mean: f64,
-    extra: f64,
 }
 
 impl ArrivalTable {
@@ -78,6 +73,11 @@ impl ArrivalTable {
         let nodes = rate_nodes(law.requests_per_second, law.rate_std());
         let mut table = Self {
             law: law.clone(),
+            lanes: match nodes.len() {
+                1 => 1,
+                2..=4 => 4,
+                _ => LANES_MAX,
+            },
             nodes,
             max_items: max_items as usize,
             horizon: horizon.as_secs_f64().max(1e-6),
@@ -124,12 +124,15 @@ impl ArrivalTable {
 
     /// Mean requests within `seconds` after a start at a node.
     pub(crate) fn mean_requests(&self, node: usize, seconds: f64) -> f64 {
-        let position = self.position(seconds);
-        let (cell, share) = cell(position);
+        let Place { cell, share } = place(self.position(seconds));
         let at = node * (STEPS + 1) + cell;
         let (low, high) = (self.means[at], self.means[at + 1]);
         let inside = low + (high - low) * f64::from(share);
-        if seconds > self.horizon { inside + (seconds - self.horizon) * self.law.requests_per_second } else { inside }
+        if seconds > self.horizon {
+            inside + (seconds - self.horizon) * self.law.requests_per_second
+        } else {
+            inside
+        }
     }
 
     fn build_starts(&self, moments: &[Vec<Moments>]) -> Vec<StartTable> {
@@ -147,18 +150,26 @@ impl ArrivalTable {
         let request = fold(std::iter::once(0.0).chain(items.pmf().iter().copied()), bound);
         let rest = fold(items.excess_pmf().into_iter(), bound);
         let width = columns + 1;
-        let mut by_request = vec![0.0_f32; self.nodes.len() * width * (STEPS + 1)];
+        let mut by_request = vec![0.0_f32; self.lanes * width * (STEPS + 1)];
         let mut by_rest = vec![0.0_f32; if items.max() > 1 { by_request.len() } else { 0 }];
         let mut pmf = vec![0.0; width];
         for (node, moments) in moments.iter().enumerate() {
             for (step, moment) in moments.iter().enumerate() {
                 let counted = panjer(*moment, items.pmf(), &mut pmf);
                 let write = |table: &mut [f32], first: &[f64]| {
-                    write_tails(&pmf[..counted], first, |n, tail| {
-                        #[expect(clippy::cast_possible_truncation, reason = "a probability in single precision")]
-                        let tail = tail as f32;
-                        table[(node * width + n) * (STEPS + 1) + step] = tail;
-                    }, width);
+                    write_tails(
+                        &pmf[..counted],
+                        first,
+                        |n, tail| {
+                            #[expect(
+                                clippy::cast_possible_truncation,
+                                reason = "a probability in single precision"
+                            )]
+                            let tail = tail as f32;
+                            table[(n * (STEPS + 1) + step) * self.lanes + node] = tail;
+                        },
+                        width,
+                    );
                 };
                 write(&mut by_request, &request.first);
                 if !by_rest.is_empty() {
@@ -167,7 +178,7 @@ impl ArrivalTable {
             }
         }
         StartTable {
-            columns: width,
+            lanes: self.lanes,
             by_request,
             by_rest,
             first_by_request: request.mean(),
@@ -198,24 +209,54 @@ impl ArrivalTable {
 }
 
 impl StartTable {
-    /// P(items ≥ n) at a place of the time axis, of a batch that a request (or a rest) started.
+    /// The table of batches that a request (or a rest) started.
+    #[inline]
+    pub(crate) fn data(&self, is_by_rest: bool) -> &[f32] {
+        if is_by_rest && !self.by_rest.is_empty() { &self.by_rest } else { &self.by_request }
+    }
+
+    /// P(items ≥ n) at a place of the time axis, for all nodes of a table with so many lanes.
+    #[inline]
+    pub(crate) fn read<const LANES: usize>(data: &[f32], n: usize, place: Place) -> [f32; LANES] {
+        let at = (n * (STEPS + 1) + place.cell) * LANES;
+        let mut tails = [0.0; LANES];
+        if let Some((low, high)) = data.get(at..at + 2 * LANES).map(|pair| pair.split_at(LANES)) {
+            for lane in 0..LANES {
+                tails[lane] = low[lane] + (high[lane] - low[lane]) * place.share;
+            }
+        }
+        tails
+    }
+
+    /// P(items ≥ n) at a place of the time axis, for one node.
     #[inline]
     pub(crate) fn reaches(&self, node: usize, is_by_rest: bool, n: usize, position: f32) -> f32 {
-        let table = if is_by_rest && !self.by_rest.is_empty() { &self.by_rest } else { &self.by_request };
-        let (cell, share) = cell(position);
-        let at = (node * self.columns + n) * (STEPS + 1) + cell;
-        match table.get(at..at + 2) {
-            Some(&[low, high]) => low + (high - low) * share,
-            _ => 0.0,
+        let place = place(position);
+        let at = (n * (STEPS + 1) + place.cell) * self.lanes + node;
+        let data = self.data(is_by_rest);
+        match (data.get(at), data.get(at + self.lanes)) {
+            (Some(low), Some(high)) => low + (high - low) * place.share,
+            (None, _) | (_, None) => 0.0,
         }
     }
 }
 
+/// A cell of the time axis, and how far in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    cell: usize,
+    share: f32,
+}
+
 #[inline]
-fn cell(position: f32) -> (usize, f32) {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place between 0 and STEPS")]
+pub(crate) fn place(position: f32) -> Place {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place between 0 and STEPS"
+    )]
     let cell = (position as usize).min(STEPS - 1);
-    (cell, position - cell as f32)
+    Place { cell, share: position - cell as f32 }
 }
 
 /// A number of items that meets an empty batch of a bound: full batches at once, and what begins to gather.
@@ -248,109 +289,6 @@ fn fold(pmf: impl Iterator<Item = f64>, bound: usize) -> Folded {
         folded.first.pop();
     }
     folded
-}
-
-/// The rate lasts until the end of its window, in which the start falls anywhere.
-fn window_moments(t: f64, window: f64, mean: f64, gap: f64, variance: f64) -> Moments {
-    if t <= window {
-        let kept = t - t * t / (2.0 * window);
-        let kept_square = t * t - 2.0 * t * t * t / (3.0 * window);
-        let fresh = variance * t * t * t / (3.0 * window);
-        return Moments {
-            mean: mean * t + gap * kept,
-            extra: fresh + gap * gap * (kept_square - kept * kept),
-        };
-    }
-    const PHASES: u32 = 32;
-    let fresh: f64 = (0..PHASES)
-        .map(|phase| {
-            let rest = t - window * (f64::from(phase) + 0.5) / f64::from(PHASES);
-            let whole = (rest / window).floor();
-            let part = rest - whole * window;
-            whole * window * window + part * part
-        })
-        .sum::<f64>()
-        / f64::from(PHASES);
-    Moments {
-        mean: mean * t + gap * window / 2.0,
-        extra: variance * fresh + gap * gap * window * window / 12.0,
-    }
-}
-
-/// The rate lasts for an exponential time. The variance V of ∫Λ obeys V′ = 2c, c′ = Var Λ − c/memory, c its covariance with Λ.
-fn fading_moments(
-    times: impl Iterator<Item = f64>,
-    memory: f64,
-    mean: f64,
-    gap: f64,
-    variance: f64,
-) -> Vec<Moments> {
-    const SUBSTEPS: u32 = 4;
-    let (mut at, mut extra, mut covariance) = (0.0_f64, 0.0, 0.0);
-    let mut moments = Vec::with_capacity(STEPS + 1);
-    for t in times {
-        let step = (t - at) / f64::from(SUBSTEPS);
-        for _ in 0..SUBSTEPS {
-            let kept = (-(at + step / 2.0) / memory).exp();
-            let rate_variance = (1.0 - kept) * (variance + kept * gap * gap);
-            let decay = (-step / memory).exp();
-            let next = covariance * decay + rate_variance * memory * (1.0 - decay);
-            extra += (covariance + next) * step;
-            covariance = next;
-            at += step;
-        }
-        moments.push(Moments { mean: mean * t - gap * memory * (-t / memory).exp_m1(), extra });
-    }
-    moments
-}
-
-/// Probabilities of 0, 1, … items of a compound Poisson or negative binomial count, as many as matter. Gives how many.
-fn panjer(moments: Moments, items: &[f64], pmf: &mut [f64]) -> usize {
-    let mean = moments.mean.max(0.0);
-    if mean < 1e-12 {
-        pmf[0] = 1.0;
-        return 1;
-    }
-    // p(n) = Σₖ (a + b·k/n)·q(k)·p(n−k); Poisson: a = 0, b = mean.
-    let ratio = moments.extra / mean;
-    let is_poisson = ratio < 1e-4;
-    let (a, b, ln_first) = if is_poisson {
-        (0.0, mean, -mean)
-    } else {
-        let shape = mean / ratio;
-        let a = ratio / (1.0 + ratio);
-        (a, (shape - 1.0) * a, -shape * ratio.ln_1p())
-    };
-    let (mut ln_scale, mut scale) = (ln_first, ln_first.exp());
-    let mean_items: f64 = items.iter().enumerate().map(|(at, q)| (at + 1) as f64 * q).sum();
-    let beyond = mean * mean_items;
-    pmf[0] = 1.0;
-    let mut total = 0.0;
-    for n in 1..pmf.len() {
-        let inverse = 1.0 / n as f64;
-        let reach = items.len().min(n);
-        let next: f64 = if reach == 1 && items.len() == 1 {
-            (a + b * inverse) * pmf[n - 1]
-        } else {
-            (1..=reach).map(|k| (a + b * k as f64 * inverse) * items[k - 1] * pmf[n - k]).sum()
-        };
-        pmf[n] = next;
-        if next > RESCALE {
-            pmf[..=n].iter_mut().for_each(|p| *p /= RESCALE);
-            ln_scale += RESCALE.ln();
-            scale = ln_scale.exp();
-            total = 0.0;
-        }
-        if n as f64 > beyond {
-            total += pmf[n] * scale;
-            if pmf[n] * scale * (n as f64) < 0.01 * NEGLIGIBLE && total > 0.0 {
-                pmf[..=n].iter_mut().for_each(|p| *p *= scale);
-                return n + 1;
-            }
-        }
-    }
-    pmf.iter_mut().for_each(|p| *p *= scale);
-    pmf.len()
 }
 
 /// P(first + count ≥ n) for n below `width`.
@@ -388,41 +326,5 @@ mod tests {
                 assert!((tail - (1.0 - below)).abs() < 1e-3, "{n} {seconds}: {tail} {}", 1.0 - below);
             }
         }
-    }
-
-    #[test]
-    fn a_count_far_beyond_the_table_is_certain() {
-        let mut pmf = vec![0.0; 64];
-        let counted = panjer(Moments { mean: 5_000.0, extra: 100.0 }, &[1.0], &mut pmf);
-        assert_eq!(counted, 64);
-        assert!(pmf.iter().sum::<f64>() < 1e-12);
-        let mut pmf = vec![0.0; 3_000];
-        panjer(Moments { mean: 1_000.0, extra: 0.0 }, &[1.0], &mut pmf);
-        let mean: f64 = pmf.iter().enumerate().map(|(n, p)| n as f64 * p).sum();
-        assert!((mean - 1_000.0).abs() < 1e-6);
-    }
-
-    #[test]
-    fn negative_binomial_counts_have_the_asked_moments() {
-        let mut pmf = vec![0.0; 2_000];
-        panjer(Moments { mean: 20.0, extra: 60.0 }, &[0.5, 0.5], &mut pmf);
-        let moment = |power: i32| pmf.iter().enumerate().map(|(n, p)| p * (n as f64).powi(power)).sum::<f64>();
-        assert!((moment(1) - 30.0).abs() < 1e-4);
-        // Var = E[N]·Var K + Var N·E[K]²
-        assert!((moment(2) - moment(1).powi(2) - (20.0 * 0.25 + 80.0 * 2.25)).abs() < 1e-2);
-    }
-
-    #[test]
-    fn a_window_and_a_fading_rate_agree_while_the_rate_lasts() {
-        let window = window_moments(0.001, 1.0, 10.0, 5.0, 20.0);
-        let fading = fading_moments([0.0, 0.001].into_iter(), 1.0, 10.0, 5.0, 20.0)[1];
-        assert!((window.mean - fading.mean).abs() < 1e-9 && (window.extra - fading.extra).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_window_variance_is_continuous_at_its_length() {
-        let (before, after) =
-            (window_moments(0.999_999, 1.0, 10.0, 5.0, 20.0), window_moments(1.000_001, 1.0, 10.0, 5.0, 20.0));
-        assert!((before.mean - after.mean).abs() < 1e-4 && (before.extra / after.extra - 1.0).abs() < 2e-3);
     }
 }

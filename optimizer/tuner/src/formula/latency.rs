@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use super::closing::CloseCurve;
 use super::counts::ArrivalTable;
-use super::fill::FillLaw;
+use super::fill::{FillLaw, Gathering};
 use super::service::{LogNormal, ServiceLaw};
+use super::starts::Group;
 use super::window::WindowWait;
 
 /// Cells of the time to fill.
@@ -51,17 +52,16 @@ pub struct LatencyLaw {
 }
 
 impl LatencyLaw {
-    /// Sets this to the law that belongs to `fill`, which must come from the same table, curve and delay.
+    /// Sets this to the law that belongs to `fill`, which must come from the same gathering.
     pub fn set(
         &mut self,
-        table: &ArrivalTable,
-        curve: &CloseCurve,
-        max_queue_delay: Duration,
+        gathering: &Gathering<'_>,
         fill: &FillLaw,
         wait: WindowWait,
         service: &impl ServiceLaw,
         rung_of: impl Fn(u32) -> usize,
     ) {
+        let Gathering { table, curve, max_queue_delay, .. } = *gathering;
         self.parts.clear();
         self.wait = wait;
         self.mean_items = table.law.items_per_request.mean();
@@ -87,7 +87,8 @@ impl LatencyLaw {
         if self.wait.chance < 1e-5 {
             return at_once;
         }
-        let mean: f64 = self.wait.points().map(|(weight, wait)| weight * self.tail_after(seconds, wait)).sum();
+        let mean: f64 =
+            self.wait.points().map(|(weight, wait)| weight * self.tail_after(seconds, wait)).sum();
         (1.0 - self.wait.chance) * at_once + self.wait.chance * mean
     }
 
@@ -110,7 +111,11 @@ impl LatencyLaw {
     /// P(latency > `seconds`) of a batch that waits so long for a place, and grows meanwhile.
     fn tail_after(&self, seconds: f64, wait: f64) -> f64 {
         let joined = self.wait.joining * wait;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of items, saturating")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of items, saturating"
+        )]
         let grown = (joined * self.mean_items).round() as u32;
         let tail = |part: &Part| part.weight * self.part_tail(part, seconds - wait, grown);
         let late: f64 = self.parts.iter().map(tail).sum();
@@ -177,9 +182,8 @@ impl LatencyLaw {
             })
             .sum::<f64>();
         let reaches = |n: usize, at: f32| -> f64 {
-            let of = |group: &super::fill::Group| {
-                group.share * f64::from(start.reaches(group.node, group.is_by_rest, n, at))
-            };
+            let of =
+                |group: &Group| group.share * f64::from(start.reaches(group.node, group.is_by_rest, n, at));
             fill.groups.iter().map(of).sum()
         };
         // Requests that came after the first, together with n items in time t: E[M; S = n] = E[M]·Σₖ q(k)·P(S = n − k).
@@ -188,7 +192,7 @@ impl LatencyLaw {
             if items.max() == 1 {
                 return quiet * (n as f64 - 1.0);
             }
-            let of = |group: &super::fill::Group| {
+            let of = |group: &Group| {
                 let lands = |k: usize| {
                     let at_least = |m: usize| start.reaches(group.node, group.is_by_rest, m, at);
                     f64::from(at_least(n - k) - at_least(n - k + 1))

@@ -11,9 +11,9 @@
 //! | file | what it gives | depends on | cost |
 //! |---|---|---|---|
 //! | `arrival` | [`ArrivalLaw`]: rate, burstiness and how long it lasts, items per request | – | |
-//! | `mixing`, `counts` | [`ArrivalTable`]: P(n items within t) | arrival law | once per law, a millisecond |
+//! | `mixing`, `panjer`, `counts` | [`ArrivalTable`]: P(n items within t) | arrival law | once per law, a millisecond |
 //! | `closing` | [`CloseCurve`]: close time by fill | + upper service times, objective | once per function and process count |
-//! | `fill` | [`FillLaw`]: law of batch fill | + bound, delay | about a microsecond |
+//! | `fill`, `starts` | [`FillLaw`]: law of batch fill | + bound, delay | about a microsecond |
 //! | `service`, `cost` | [`CostTable`]: dollars by fill | service law, price | once per function and process count |
 //! | `latency`, `window` | [`LatencyLaw`], [`WindowWait`] | all of it | tens of microseconds, for the few that are worth it |
 //!
@@ -33,9 +33,11 @@ mod counts;
 mod fill;
 mod latency;
 mod mixing;
+mod panjer;
 mod predict;
 mod service;
 mod special;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -45,7 +47,7 @@ pub use closing::CloseCurve;
 pub use cold::ColdStarts;
 pub use cost::CostTable;
 pub use counts::ArrivalTable;
-pub use fill::FillLaw;
+pub use fill::{FillLaw, Gathering};
 pub use latency::LatencyLaw;
 pub use predict::{PlanShape, Prediction, RungPrices, predict};
 pub use service::{LogNormal, ServiceLaw};

@@ -8,7 +8,7 @@ use super::arrival::{ArrivalLaw, FormulaError};
 use super::closing::CloseCurve;
 use super::cost::CostTable;
 use super::counts::ArrivalTable;
-use super::fill::FillLaw;
+use super::fill::{FillLaw, Gathering};
 use super::latency::LatencyLaw;
 use super::service::{LogNormal, ServiceLaw};
 use super::window::WindowWait;
@@ -122,7 +122,13 @@ pub fn predict(
         plan.service_time_upper.upper(items)
     });
     let mut fill = FillLaw::with_capacity(plan.max_batch_size);
-    fill.set(&table, &curve, plan.max_batch_size, plan.max_queue_delay);
+    let gathering = Gathering {
+        table: &table,
+        curve: &curve,
+        max_batch_size: plan.max_batch_size,
+        max_queue_delay: plan.max_queue_delay,
+    };
+    fill.set(&gathering);
     let mut batch_usd = 0.0;
     let mut first = 1;
     for (rung, &max_items) in plan.rung_max_items.iter().enumerate() {
@@ -133,7 +139,7 @@ pub fn predict(
     }
     let window = WindowWait::new(&table, &fill, plan.max_in_flight, in_flight_law(plan, service, &fill));
     let mut latency = LatencyLaw::default();
-    latency.set(&table, &curve, plan.max_queue_delay, &fill, window, service, |items| plan.rung_for(items));
+    latency.set(&gathering, &fill, window, service, |items| plan.rung_for(items));
     Ok(Prediction {
         mean_fill: fill.mean(),
         usd_per_request: fill.usd_per_request(batch_usd),

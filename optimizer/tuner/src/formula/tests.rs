@@ -5,7 +5,8 @@ use std::time::Duration;
 use gateway_contract::{PackingPolicy, ServiceTimeTable};
 
 use super::{
-    ArrivalLaw, ColdStarts, ItemsPerRequest, LogNormal, PlanShape, Prediction, RateMemory, RungPrices, ServiceLaw, predict,
+    ArrivalLaw, ColdStarts, ItemsPerRequest, LogNormal, PlanShape, Prediction, RateMemory, RungPrices,
+    ServiceLaw, predict,
 };
 
 /// 10 ms and 5 ms an item on rung 0, half of it on rung 1; 2 ms beside it.
@@ -126,7 +127,10 @@ fn fills_sum_to_one_and_items_are_conserved() {
                 let items = prediction.mean_fill * prediction.invocations_per_second;
                 let offered = law.requests_per_second * law.items_per_request.mean();
                 assert!((items / offered - 1.0).abs() < 1e-9, "{context}");
-                assert!(prediction.usd_per_request.is_finite() && prediction.usd_per_request > 0.0, "{context}");
+                assert!(
+                    prediction.usd_per_request.is_finite() && prediction.usd_per_request > 0.0,
+                    "{context}"
+                );
                 assert!(prediction.latency_quantile_seconds > 0.0, "{context}");
             }
         }
@@ -152,7 +156,8 @@ fn longer_delays_and_larger_bounds_fill_more_and_cost_less() {
 fn the_tail_of_latency_falls_and_meets_its_quantile() {
     for law in laws() {
         let prediction = of(&law, &shape(PackingPolicy::Deadline, 16, 150));
-        let tails: Vec<f64> = (0..60).map(|step| prediction.latency.upper_tail(f64::from(step) * 0.01)).collect();
+        let tails: Vec<f64> =
+            (0..60).map(|step| prediction.latency.upper_tail(f64::from(step) * 0.01)).collect();
         assert!(tails.windows(2).all(|pair| pair[1] <= pair[0] + 1e-6), "{law:?} {tails:?}");
         assert!((tails[0] - 1.0).abs() < 1e-6);
         for probability in [0.5, 0.95, 0.999] {
@@ -193,7 +198,11 @@ fn bursts_that_outlast_a_batch_fill_it_as_a_mixture_of_rates() {
         .map(|step| f64::from(step) * 1e-3)
         .map(|rate| density(rate) * rate / (1.0 + 0.1 * rate) * 1e-3)
         .sum();
-    assert!((prediction.invocations_per_second / batches - 1.0).abs() < 5e-3, "{} {batches}", prediction.invocations_per_second);
+    assert!(
+        (prediction.invocations_per_second / batches - 1.0).abs() < 5e-3,
+        "{} {batches}",
+        prediction.invocations_per_second
+    );
 }
 
 #[test]
@@ -217,9 +226,13 @@ fn cold_starts_add_their_share() {
     let tail = cold.upper_tail(&prediction.latency, 0.3);
     assert!((tail - 0.02).abs() < 1e-6);
     let table = super::ArrivalTable::new(&law, 1, Duration::ZERO).unwrap();
-    let curve = super::CloseCurve::new(&table, PackingPolicy::None, Duration::ZERO, Duration::ZERO, |_| Duration::ZERO);
+    let curve = super::CloseCurve::new(&table, PackingPolicy::None, Duration::ZERO, Duration::ZERO, |_| {
+        Duration::ZERO
+    });
     let mut fill = super::FillLaw::with_capacity(1);
-    fill.set(&table, &curve, 1, Duration::ZERO);
+    let gathering =
+        super::Gathering { table: &table, curve: &curve, max_batch_size: 1, max_queue_delay: Duration::ZERO };
+    fill.set(&gathering);
     assert!((cold.usd_per_request(&fill, 3e-5) - 0.02 * 0.5 * 3e-5).abs() < 1e-15);
 }
 

@@ -15,9 +15,10 @@
 //! Reference: Erlang, 1917; Lee and Longton, 1959, for the general service time; Abramowitz and Stegun, 6.5, for the incomplete gamma function.
 
 use super::counts::ArrivalTable;
-use super::fill::{FillLaw, Group};
+use super::fill::FillLaw;
 use super::service::LogNormal;
 use super::special::gamma_lower;
+use super::starts::Group;
 
 /// Share of the window from which on a prediction is not to be trusted.
 pub const SATURATION: f64 = 0.8;
@@ -25,6 +26,9 @@ pub const SATURATION: f64 = 0.8;
 /// Strata of an exponential wait, and their width in means: the last begins at 5.4 means.
 const EXPONENTIAL_STRATA: u32 = 19;
 const STRATUM: f64 = 0.3;
+/// E[W²]/E[W]² of a uniform law, and points for it.
+const UNIFORM_SQUARE: f64 = 4.0 / 3.0;
+const UNIFORM_POINTS: u32 = 8;
 /// Medians of the quarters of a normal law, spread to its variance.
 const NORMAL_POINTS: [f64; 4] = [-1.34, -0.45, 0.45, 1.34];
 
@@ -96,21 +100,27 @@ impl WindowWait {
         self.utilisation > SATURATION
     }
 
-    /// Waits that stand for the law of the wait, with their weights: strata of an exponential law, or four points about the mean.
+    /// Waits that stand for the law of the wait, with their weights. A narrow law has four points about its mean; a wide one is a mixture of
+    /// a uniform and an exponential law with its variance.
     pub(crate) fn points(self) -> impl Iterator<Item = (f64, f64)> {
-        let is_exponential = self.std_seconds > 0.8 * self.mean_seconds;
-        let count = if is_exponential { EXPONENTIAL_STRATA } else { 4 };
-        (0..count).map(move |at| {
-            if !is_exponential {
-                return (0.25, (self.mean_seconds + NORMAL_POINTS[at as usize] * self.std_seconds).max(0.0));
-            }
+        let square = 1.0 + (self.std_seconds / self.mean_seconds.max(1e-12)).powi(2);
+        let exponential = ((square - UNIFORM_SQUARE) / (2.0 - UNIFORM_SQUARE)).clamp(0.0, 1.0);
+        let is_narrow = square < UNIFORM_SQUARE;
+        let narrow = NORMAL_POINTS.map(|z| (0.25, (self.mean_seconds + z * self.std_seconds).max(0.0)));
+        let uniform = (0..UNIFORM_POINTS).map(move |at| {
+            let share = (f64::from(at) + 0.5) / f64::from(UNIFORM_POINTS);
+            ((1.0 - exponential) / f64::from(UNIFORM_POINTS), 2.0 * share * self.mean_seconds)
+        });
+        let strata = (0..EXPONENTIAL_STRATA).map(move |at| {
             let from = f64::from(at) * STRATUM;
-            let last = at + 1 == count;
-            let weight = (-from).exp() * if last { 1.0 } else { -(-STRATUM).exp_m1() };
+            let is_last = at + 1 == EXPONENTIAL_STRATA;
+            let weight = (-from).exp() * if is_last { 1.0 } else { -(-STRATUM).exp_m1() };
             // The mean of what lies in the stratum.
-            let within = if last { 1.0 } else { 1.0 - STRATUM / STRATUM.exp_m1() };
-            (weight, (from + within) * self.mean_seconds)
-        })
+            let within = if is_last { 1.0 } else { 1.0 - STRATUM / STRATUM.exp_m1() };
+            (exponential * weight, (from + within) * self.mean_seconds)
+        });
+        let wide = uniform.chain(strata).filter(|point| point.0 > 0.0);
+        narrow.into_iter().filter(move |_| is_narrow).chain(wide.filter(move |_| !is_narrow))
     }
 }
 
@@ -158,8 +168,12 @@ fn gathered(group: &Group, rate: f64, requests_per_full_batch: f64, places: f64,
 /// Requests that queue one by one.
 fn queued(places: f64, load: f64, service: LogNormal) -> Sums {
     let chance = erlang_c(places, load);
-    let mean = service.mean() / (places - load) * 0.5 * (service.ln_std * service.ln_std).exp().max(1.0).min(4.0);
-    Sums { chance, first: chance * mean, second: chance * 2.0 * mean * mean }
+    let mean =
+        service.mean() / (places - load) * 0.5 * (service.ln_std * service.ln_std).exp().clamp(1.0, 4.0);
+    // Of M/D/1, by Takács: from the uniform rest of a service at low use to an exponential wait at full use.
+    let use_of_window = load / places;
+    let square = 2.0 * use_of_window + UNIFORM_SQUARE * (1.0 - use_of_window);
+    Sums { chance, first: chance * mean, second: chance * square * mean * mean }
 }
 
 /// Chance that all of `places` servers are busy at a load of `load` of them.
@@ -183,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_points_keep_the_mean_wait() {
-        for std_seconds in [0.02, 0.1] {
+        for std_seconds in [0.02, 0.08, 0.1, 0.2] {
             let wait = WindowWait { mean_seconds: 0.1, std_seconds, ..WindowWait::default() };
             let weight: f64 = wait.points().map(|point| point.0).sum();
             let mean: f64 = wait.points().map(|point| point.0 * point.1).sum();
