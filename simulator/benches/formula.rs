@@ -7,7 +7,7 @@
 //! figures: narrow windows, and arrivals that are *not* what the formula assumes (a switching rate, renewals), described to it
 //! only by their rate and the dispersion of their counts in two windows, as a gateway would measure them.
 //!
-//! `cargo bench -p simulator --bench formula -- [--json FILE] [--seed S] [--quick] [--all]`
+//! `cargo bench -p simulator --bench formula -- [--json FILE] [--seed S] [--quick] [--all] [--speed]`
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and writes its figures")]
@@ -50,6 +50,10 @@ fn main() {
     let seed: u64 = after("--seed").map_or(1, |it| it.parse().expect("`--seed` takes a whole number"));
     let scale = if has("--quick") { 0.1 } else { 1.0 };
     let started = speed::cpu_seconds();
+    if has("--speed") {
+        print_speed(&speed::measure());
+        return;
+    }
     let rows: Vec<Row> = grid::cells()
         .iter()
         .enumerate()
@@ -63,13 +67,22 @@ fn main() {
         requests as f64 / seconds / 1e6
     );
     let speed = speed::measure();
-    println!(
-        "a candidate {:.2} us (fill and cost; Poisson {:.2} us), latency share {:.1} us; table {:.2} ms",
-        speed.candidate_us, speed.poisson_candidate_us, speed.late_share_us, speed.table_ms
-    );
+    print_speed(&speed);
     if let Some(file) = after("--json") {
         std::fs::write(file, json(&rows, &speed, seed)).expect("the file of `--json` can be written");
     }
+}
+
+fn print_speed(speed: &speed::Speed) {
+    println!(
+        "a candidate {:.2} us (fill and cost; Poisson {:.2} us), late share {:.1} us, p99 {:.1} us; table {:.2} ms, for 512 items {:.2} ms",
+        speed.candidate_us,
+        speed.poisson_candidate_us,
+        speed.late_share_us,
+        speed.quantile_us,
+        speed.table_ms,
+        speed.large_table_ms
+    );
 }
 
 /// Simulates and predicts one cell.
@@ -185,7 +198,9 @@ fn json(rows: &[Row], speed: &speed::Speed, seed: u64) -> String {
         ("predict_us", speed.candidate_us),
         ("predict_poisson_us", speed.poisson_candidate_us),
         ("late_share_us", speed.late_share_us),
+        ("quantile_us", speed.quantile_us),
         ("table_ms", speed.table_ms),
+        ("large_table_ms", speed.large_table_ms),
     ];
     figures.dedup_by_key(|figure| figure.0);
     let fields: Vec<String> = figures.iter().map(|(key, value)| format!("\"{key}\": {value:.6}")).collect();

@@ -14,7 +14,9 @@ pub(crate) struct Speed {
     pub(crate) candidate_us: f64,
     pub(crate) poisson_candidate_us: f64,
     pub(crate) late_share_us: f64,
+    pub(crate) quantile_us: f64,
     pub(crate) table_ms: f64,
+    pub(crate) large_table_ms: f64,
 }
 
 struct Linear;
@@ -39,18 +41,24 @@ pub(crate) fn cpu_seconds() -> f64 {
 /// Times the parts: bounds 1 to 64, eight delays, dispersion 5 at 64 requests/s.
 pub(crate) fn measure() -> Speed {
     let bursty = ArrivalLaw::over_dispersed(64.0, 5.0, Duration::from_secs(1));
-    let started = cpu_seconds();
-    let rounds = 20;
-    for _ in 0..rounds {
-        black_box(ArrivalTable::new(black_box(&bursty), 64, Duration::from_millis(500)).expect("valid"));
-    }
-    let table_ms = (cpu_seconds() - started) * 1e3 / f64::from(rounds);
-    let (candidate_us, late_share_us) = candidates(&bursty);
-    let (poisson_candidate_us, _) = candidates(&ArrivalLaw::poisson(64.0));
-    Speed { candidate_us, poisson_candidate_us, late_share_us, table_ms }
+    let table_ms = table_ms(&bursty, 64);
+    let large_table_ms = self::table_ms(&ArrivalLaw::over_dispersed(300.0, 5.0, Duration::from_secs(1)), 512);
+    let (candidate_us, late_share_us, quantile_us) = candidates(&bursty);
+    let (poisson_candidate_us, _, _) = candidates(&ArrivalLaw::poisson(64.0));
+    Speed { candidate_us, poisson_candidate_us, late_share_us, quantile_us, table_ms, large_table_ms }
 }
 
-fn candidates(law: &ArrivalLaw) -> (f64, f64) {
+/// Milliseconds to build a table.
+fn table_ms(law: &ArrivalLaw, max_items: u32) -> f64 {
+    let rounds = 20;
+    let started = cpu_seconds();
+    for _ in 0..rounds {
+        black_box(ArrivalTable::new(black_box(law), max_items, Duration::from_millis(500)).expect("valid"));
+    }
+    (cpu_seconds() - started) * 1e3 / f64::from(rounds)
+}
+
+fn candidates(law: &ArrivalLaw) -> (f64, f64, f64) {
     let table = ArrivalTable::new(law, 64, Duration::from_millis(500)).expect("valid");
     let curve = CloseCurve::new(
         &table,
@@ -84,6 +92,12 @@ fn candidates(law: &ArrivalLaw) -> (f64, f64) {
         latency.set(&gathering, &fill, WindowWait::default(), &Linear, |_| 0);
         sum += latency.upper_tail(black_box(0.5));
     }
+    let late_share_us = (cpu_seconds() - started) * 1e6 / f64::from(rounds);
+    let started = cpu_seconds();
+    for _ in 0..rounds {
+        sum += black_box(&latency).quantile(black_box(0.99));
+    }
+    let quantile_us = (cpu_seconds() - started) * 1e6 / f64::from(rounds);
     black_box(sum);
-    (candidate_us, (cpu_seconds() - started) * 1e6 / f64::from(rounds))
+    (candidate_us, late_share_us, quantile_us)
 }

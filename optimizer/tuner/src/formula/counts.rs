@@ -215,17 +215,14 @@ impl StartTable {
         if is_by_rest && !self.by_rest.is_empty() { &self.by_rest } else { &self.by_request }
     }
 
-    /// P(items ≥ n) at a place of the time axis, for all nodes of a table with so many lanes.
+    /// P(items ≥ n) at a place of the time axis, for all nodes at once; `rows` are those of a table with so many lanes.
     #[inline]
-    pub(crate) fn read<const LANES: usize>(data: &[f32], n: usize, place: Place) -> [f32; LANES] {
-        let at = (n * (STEPS + 1) + place.cell) * LANES;
-        let mut tails = [0.0; LANES];
-        if let Some((low, high)) = data.get(at..at + 2 * LANES).map(|pair| pair.split_at(LANES)) {
-            for lane in 0..LANES {
-                tails[lane] = low[lane] + (high[lane] - low[lane]) * place.share;
-            }
-        }
-        tails
+    pub(crate) fn read<const LANES: usize>(rows: &[[f32; LANES]], n: usize, place: Place) -> [f32; LANES] {
+        let at = n * (STEPS + 1) + place.cell;
+        let Some([low, high]) = rows.get(at..at + 2) else {
+            return [0.0; LANES];
+        };
+        std::array::from_fn(|lane| low[lane] + (high[lane] - low[lane]) * place.share)
     }
 
     /// P(items ≥ n) at a place of the time axis, for one node.

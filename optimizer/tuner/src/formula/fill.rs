@@ -135,14 +135,15 @@ impl FillLaw {
         let start = table.start(bound);
         let delay = table.position(max_queue_delay.as_secs_f64());
         let kinds = if table.law.items_per_request.max() > 1 { 2 } else { 1 };
-        let needs_cuts = curve.cuts && (kinds > 1 || table.nodes.len() > 1);
+        // A single item that was cut off starts the next batch as any other would.
+        let needs_cuts = curve.cuts && kinds > 1;
         let width = (bound + 2) * LANES;
         self.tails.clear();
         self.tails.resize(kinds * width, 0.0);
         self.groups.resize(kinds * table.nodes.len(), Group::default());
         for kind in 0..kinds {
             let tails = &mut self.tails[kind * width..(kind + 1) * width];
-            let data = start.data(kind == 1);
+            let (data, _) = start.data(kind == 1).as_chunks::<LANES>();
             let means = read_tails::<LANES>(data, curve, delay, tails);
             let cuts = if needs_cuts { cut_shares::<LANES>(data, curve, delay, bound) } else { [0.0; LANES] };
             for node in 0..table.nodes.len() {
@@ -188,7 +189,7 @@ impl FillLaw {
 
 /// Fills in P(F ≥ n) for each node, n from 1 to the bound; the row beyond stays zero. Gives the mean fills.
 fn read_tails<const LANES: usize>(
-    data: &[f32],
+    data: &[[f32; LANES]],
     curve: &CloseCurve,
     delay: f32,
     tails: &mut [f32],
@@ -199,7 +200,7 @@ fn read_tails<const LANES: usize>(
     let (mut means, mut last) = ([1.0_f32; LANES], [1.0_f32; LANES]);
     let by = curve.reach[2..bound].iter().chain(&curve.fills[bound..=bound]);
     for ((n, &by), row) in (2..).zip(by).zip(&mut rows[2..]) {
-        let here = StartTable::read::<LANES>(data, n, place(by.min(delay)));
+        let here = StartTable::read(data, n, place(by.min(delay)));
         let mut highest = 0.0_f32;
         for lane in 0..LANES {
             // Interpolation must not make a tail rise.
@@ -217,7 +218,7 @@ fn read_tails<const LANES: usize>(
 
 /// Expected number of places n where a batch was left by its last arrival, because with it a deadline would be missed.
 fn cut_shares<const LANES: usize>(
-    data: &[f32],
+    data: &[[f32; LANES]],
     curve: &CloseCurve,
     delay: f32,
     bound: usize,
@@ -229,8 +230,8 @@ fn cut_shares<const LANES: usize>(
         if until <= from {
             continue;
         }
-        let by_until = StartTable::read::<LANES>(data, n, place(until));
-        let by_from = StartTable::read::<LANES>(data, n, place(from));
+        let by_until = StartTable::read(data, n, place(until));
+        let by_from = StartTable::read(data, n, place(from));
         let mut highest = 0.0_f32;
         for lane in 0..LANES {
             shares[lane] += (by_until[lane] - by_from[lane]).max(0.0);
