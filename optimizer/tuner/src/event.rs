@@ -103,6 +103,13 @@ pub enum TunerAction {
         /// The next best.
         runner_up: Option<Candidate>,
     },
+    /// The plan in force was given fresh service times, by which it closes batches.
+    Refreshed {
+        /// The new revision.
+        revision: u64,
+        /// Upper service time of one item and of a full batch, ms.
+        upper_ms: (f64, f64),
+    },
     /// A better plan is known, but not by enough.
     Kept {
         /// What the plan in force is expected to do.

@@ -4,9 +4,12 @@
 //! absent: clocks, randomness without a seed, files, logs, and any knowledge of HTTP or AWS.
 #![forbid(unsafe_code)]
 
+mod arrivals;
 pub mod event;
 pub mod formula;
 pub mod report;
+mod search;
+pub mod service;
 pub mod settings;
 mod tuner;
 
