@@ -27,8 +27,9 @@ use serde::{Deserialize, Serialize};
 
 /// Windows that a fresh detector learns before its first alarm.
 const FIRST_WINDOWS: u64 = 8;
-/// Factor on the bound A that brings the measured false alarms to half of the allowed.
-const CALIBRATION: f64 = 1.0;
+/// Factor on the bound A for what the bound does not count: rate and dispersion are estimates, and a false alarm leaves
+/// a regime behind that a second one has to end. Measured: false alarms stay below the allowed in every cell.
+const CALIBRATION: f64 = 1.3;
 
 /// The detector.
 #[derive(Debug, Clone)]
@@ -90,6 +91,7 @@ impl Detector for Bocpd {
         let windows = self
             .run_length
             .windows_since_change()
+            .filter(|windows| self.track.goes(*windows, verdict.direction))
             .unwrap_or_else(|| self.track.likeliest_split(verdict.direction));
         self.evidence.clear();
         self.run_length.restart(self.track.recent(windows).into_iter(), dispersion);

@@ -16,8 +16,8 @@
 //! for detecting changes in distributions", *Annals of Statistics* 14, 1986.
 
 use crate::bits;
-use crate::evidence::Evidence;
-use crate::likelihood::{count_to_f64, ln_ratio};
+use crate::evidence::tempered_gain;
+use crate::likelihood::count_to_f64;
 use crate::state::{DetectorBody, StateError, in_range};
 use crate::track::Track;
 use crate::{ChangePoint, Detector, DetectorSettings, DetectorState, Direction, Regime};
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 /// Ratio of rates that the test is designed for.
 const DESIGN_RATIO: f64 = 1.7;
 /// Added to the threshold so that the measured false alarms stay below the allowed.
-const LN_CALIBRATION: f64 = -1.0;
+const LN_CALIBRATION: f64 = -0.8;
 /// Windows that a fresh detector learns before its first alarm.
 const FIRST_WINDOWS: u64 = 8;
 /// The sums are kept below this.
@@ -73,11 +73,10 @@ impl Detector for Cusum {
             track.regime.observe(count);
             return None;
         }
-        let (mean, dispersion) = (track.regime.mean(), Evidence::flattened(&track.regime));
-        *up = (*up + ln_ratio(count, mean, mean * DESIGN_RATIO, dispersion)).clamp(0.0, CEILING);
-        *down = (*down + ln_ratio(count, mean, mean / DESIGN_RATIO, dispersion)).clamp(0.0, CEILING);
-        let (highest, direction) =
-            if *up > *down { (*up, Direction::Up) } else { (*down, Direction::Down) };
+        *up = (*up + tempered_gain(&track.regime, count, DESIGN_RATIO).unwrap_or(-*up)).clamp(0.0, CEILING);
+        *down = (*down + tempered_gain(&track.regime, count, 1.0 / DESIGN_RATIO).unwrap_or(-*down))
+            .clamp(0.0, CEILING);
+        let (highest, direction) = if *up > *down { (*up, Direction::Up) } else { (*down, Direction::Down) };
         if highest < self.settings.windows_per_false_alarm.ln() + LN_CALIBRATION {
             track.regime.observe(count);
             return None;

@@ -29,7 +29,7 @@ const GRID_RATIO: f64 = 1.25;
 const GRID_POINTS: usize = 23;
 /// Centre and width, in logarithms, of the prior.
 const PRIOR_CENTRE: f64 = 0.7;
-const PRIOR_WIDTH: f64 = 1.5;
+const PRIOR_WIDTH: f64 = 1.0;
 
 /// Running likelihood of each dispersion on the grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,9 +75,13 @@ impl Dispersion {
         (ln_grid(best) + shift * GRID_RATIO.ln()).exp().max(1.0)
     }
 
-    /// Windows that the estimate rests on, fading included.
-    pub(crate) fn windows(&self) -> f64 {
-        self.windows
+    /// The largest index of dispersion whose log-likelihood is within `slack` of the best: an upper bound that is wide
+    /// while little is known and narrows by itself.
+    pub(crate) fn upper(&self, slack: f64) -> f64 {
+        let values = &self.ln_likelihoods;
+        let last = values.iter().rposition(|value| *value >= -slack).unwrap_or(0);
+        let share = values.get(last + 1).map_or(0.0, |next| (values[last] + slack) / (values[last] - next));
+        ((ln_grid(last) + share * GRID_RATIO.ln()).exp()).max(self.estimate())
     }
 
     /// Keeps the estimate and lowers what it rests on to at most `windows`, so that it can move again.

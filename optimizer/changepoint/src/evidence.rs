@@ -14,42 +14,54 @@
 //! the horizon (hundreds of windows at dispersion 27); a CUSUM with one design ratio is late everywhere else; a
 //! generalised likelihood ratio needs a threshold from simulation for each rate and dispersion.
 //!
-//! *Guard.* The bound above holds for known rate and dispersion. While they rest on few windows the likelihood is
-//! flattened by using a larger dispersion (see [`Evidence::flattened`]).
+//! *Weights.* A candidate so far off that one window tells it from the present rate needs no weight of its own: the next
+//! smaller ratio finds it in that window as well. So weights fall with the divergence above [`ENOUGH_NATS`] and are
+//! shared out among the rest. Where one window carries many nats the statistic jumps far over the bound, and false
+//! alarms are rarer than allowed by the factor ν (`overshoot`); [`OVERSHOOT_SHARE`] of that is given back to speed.
 //!
-//! *Bounds.* One float a candidate, logarithms throughout: no underflow, no overflow. Ratios below √2 are not looked
-//! for: no plan depends on them, and diurnal drift would raise them.
+//! *Guard.* The bound above holds for known rate and dispersion. While they rest on few windows the likelihood is
+//! tempered, L^τ with τ below 1 (see [`temper`]). Since E L^τ ≤ (E L)^τ, tempering can only lower false alarms; a larger
+//! dispersion instead of it would raise them, because it changes the shape of the law as well.
+//!
+//! *Bounds.* One float a candidate, logarithms throughout: no underflow, no overflow. Ratios below 1.5 are not looked
+//! for (one above 1.22 is found all the same, late): no plan depends on them, and diurnal drift would raise them.
 //!
 //! Reference: A. Shiryaev, *Theory of Probability and its Applications* 8, 1963; M. Pollak, "Average run lengths of an
-//! optimal method of detecting a change in distribution", *Annals of Statistics* 15, 1987 (mixtures, and the bound).
+//! optimal method of detecting a change in distribution", *Annals of Statistics* 15, 1987 (mixtures, and the bound);
+//! D. Siegmund, B. Yakir, *The Statistics of Gene Mapping*, 2007, §5.2 (the approximation of ν).
 
 use crate::Direction;
 use crate::bits;
 use crate::likelihood::ln_ratio;
-use crate::regime::RegimeEstimator;
+use crate::regime::{RATE_FLOOR, RegimeEstimator};
 use crate::state::{StateError, in_range};
+use libm::erf;
 use serde::{Deserialize, Serialize};
 
 /// Candidate ratios of new to present rate, with their prior weight.
 const CANDIDATES: [(f64, f64); 13] = [
-    (1.0 / 64.0, 0.04),
-    (1.0 / 8.0, 0.06),
-    (1.0 / 4.0, 0.09),
-    (1.0 / 2.83, 0.09),
+    (1.0 / 64.0, 0.03),
+    (1.0 / 8.0, 0.05),
+    (1.0 / 4.0, 0.08),
+    (1.0 / 2.83, 0.08),
     (1.0 / 2.0, 0.11),
-    (1.0 / 1.45, 0.11),
-    (1.45, 0.11),
+    (1.0 / 1.5, 0.14),
+    (1.5, 0.14),
     (2.0, 0.11),
-    (2.83, 0.09),
-    (4.0, 0.09),
+    (2.83, 0.08),
+    (4.0, 0.08),
     (8.0, 0.05),
     (32.0, 0.03),
     (256.0, 0.02),
 ];
-/// How much the likelihood is flattened per (dispersion / mean) / windows of an uncertain mean.
-const MEAN_GUARD: f64 = 40.0;
-/// The same for the dispersion, per √(2 / windows).
-const DISPERSION_GUARD: f64 = 0.5;
+/// How much a mean that rests on few windows tempers the likelihood, as a factor on (windows to detect) / (windows known).
+const MEAN_GUARD: f64 = 0.5;
+/// Log-likelihood that the upper bound of the dispersion lacks against the most likely one: half is one standard error.
+const DISPERSION_SLACK: f64 = 0.5;
+/// Divergence of a candidate, in nats a window, above which its weight falls.
+const ENOUGH_NATS: f64 = 12.0;
+/// Share, in logarithms, of the overshoot that is given back to speed.
+const OVERSHOOT_SHARE: f64 = 0.8;
 /// Logarithms of R are kept within this, so that nothing overflows in a sum.
 const LN_CEILING: f64 = 1e9;
 
@@ -78,27 +90,20 @@ pub(crate) struct Verdict {
 impl Evidence {
     /// Takes in one window under the regime believed before it.
     pub(crate) fn observe(&mut self, count: f64, regime: &RegimeEstimator) -> Verdict {
-        let (mean, dispersion) = (regime.mean(), Self::flattened(regime));
         let (mut down, mut up) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-        for (value, (ratio, weight)) in self.ln_statistics.iter_mut().zip(CANDIDATES) {
-            *value = (softplus(*value) + ln_ratio(count, mean, mean * ratio, dispersion))
-                .clamp(-LN_CEILING, LN_CEILING);
+        let ln_weights = ln_weights(regime.mean() / regime.dispersion());
+        for ((value, (ratio, _)), ln_weight) in self.ln_statistics.iter_mut().zip(CANDIDATES).zip(ln_weights)
+        {
+            let Some(gain) = tempered_gain(regime, count, ratio) else {
+                *value = f64::NEG_INFINITY;
+                continue;
+            };
+            *value = (softplus(*value) + gain).clamp(-LN_CEILING, LN_CEILING);
             let side = if ratio > 1.0 { &mut up } else { &mut down };
-            *side = ln_add(*side, *value + weight.ln());
+            *side = ln_add(*side, *value + ln_weight);
         }
         let direction = if up > down { Direction::Up } else { Direction::Down };
         Verdict { ln_total: ln_add(up, down), direction }
-    }
-
-    /// The dispersion to test with: the learned one, enlarged for what is not known yet of mean and dispersion.
-    ///
-    /// The mean of n windows errs by √(φ μ / n); a test that sums some φ / μ windows meets that error as extra variance
-    /// in the proportion (φ / μ) / n.
-    pub(crate) fn flattened(regime: &RegimeEstimator) -> f64 {
-        let dispersion = regime.dispersion();
-        let mean_part = MEAN_GUARD * dispersion / regime.mean() / regime.weight().max(1.0);
-        let dispersion_part = DISPERSION_GUARD * (2.0 / regime.dispersion_windows().max(1.0)).sqrt();
-        dispersion * (1.0 + mean_part) * (1.0 + dispersion_part)
     }
 
     /// Forgets all evidence.
@@ -116,6 +121,58 @@ impl Evidence {
             .filter(|value| **value != f64::NEG_INFINITY)
             .try_for_each(|value| in_range("ln_statistics", *value, -LN_CEILING, LN_CEILING))
     }
+}
+
+/// Tempered log-likelihood ratio of one window for a rate `ratio` times the present; nothing if the rate is so near
+/// [`RATE_FLOOR`] that there is none below it to tell it from.
+pub(crate) fn tempered_gain(regime: &RegimeEstimator, count: f64, ratio: f64) -> Option<f64> {
+    let mean = regime.mean();
+    let after = (mean * ratio).max(RATE_FLOOR);
+    if ratio < 1.0 && after > 0.8 * mean {
+        return None;
+    }
+    Some(temper(regime, after / mean) * ln_ratio(count, mean, after, regime.dispersion()))
+}
+
+/// The exponent on the likelihood ratio of a candidate, above 0 and at most 1.
+///
+/// A sum over the d windows that it takes to find a ratio ρ has the variance φ μ d, and the mean of the n windows before
+/// adds φ μ d² / n to it: the proportion d / n. d is ln 10⁴ over the divergence, here by its quasi-Poisson form
+/// (μ / φ)(ρ ln ρ − ρ + 1). The dispersion counts by its upper bound.
+fn temper(regime: &RegimeEstimator, ratio: f64) -> f64 {
+    let dispersion = regime.dispersion();
+    let divergence = (regime.mean() / dispersion) * shape_of(ratio);
+    let windows_to_detect = (9.21 / divergence).max(1.0);
+    let mean_part = 1.0 + MEAN_GUARD * windows_to_detect / regime.weight().max(1.0);
+    dispersion / regime.dispersion_upper(DISPERSION_SLACK) / mean_part
+}
+
+/// ρ ln ρ − ρ + 1: the divergence of a Poisson rate ρ from the rate 1.
+fn shape_of(ratio: f64) -> f64 {
+    ratio * ratio.ln() - ratio + 1.0
+}
+
+/// Logarithms of the candidates' weights at `signal` = mean / dispersion.
+fn ln_weights(signal: f64) -> [f64; CANDIDATES.len()] {
+    let divergences = CANDIDATES.map(|(ratio, _)| signal * shape_of(ratio));
+    let mut weights = CANDIDATES.map(|(_, weight)| weight);
+    for (weight, divergence) in weights.iter_mut().zip(divergences) {
+        *weight *= (ENOUGH_NATS / divergence).min(1.0).powi(2);
+    }
+    let sum: f64 = weights.iter().sum();
+    for (weight, divergence) in weights.iter_mut().zip(divergences) {
+        *weight = (*weight / sum).ln() - OVERSHOOT_SHARE * overshoot((2.0 * divergence).sqrt()).ln();
+    }
+    weights
+}
+
+/// Factor ν by which jumps over the bound make false alarms rarer, at a shift of `shift` standard deviations a window
+/// (above 0).
+fn overshoot(shift: f64) -> f64 {
+    let half = shift / 2.0;
+    let normal = 0.5 * (1.0 + erf(half / std::f64::consts::SQRT_2));
+    let density = (-0.5 * half * half).exp() / std::f64::consts::TAU.sqrt();
+    ((normal - 0.5) / half / (half * normal + density)).min(1.0)
 }
 
 /// ln(1 + eˣ).

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 /// Least rate that the tests reckon with, in arrivals a window: below it a window without arrivals tells nothing.
 pub(crate) const RATE_FLOOR: f64 = 0.05;
 /// Shortest memory of the mean, in windows.
-const SHORTEST_MEMORY: f64 = 64.0;
+const SHORTEST_MEMORY: f64 = 100.0;
 /// Longest memory of the mean, in windows.
 const LONGEST_MEMORY: f64 = 4000.0;
 /// Windows of memory per unit of dispersion / mean; 2500 is a relative standard error of 2 %.
@@ -46,7 +46,8 @@ pub(crate) struct RegimeEstimator {
 impl RegimeEstimator {
     /// Takes in one window's count.
     pub(crate) fn observe(&mut self, count: f64) {
-        if self.weight > 0.0 {
+        // Under a rate near zero silence is likeliest at the greatest dispersion, which says nothing about the traffic.
+        if self.weight > 0.0 && self.mean >= RATE_FLOOR {
             self.dispersion.observe(count, self.mean());
         }
         let memory =
@@ -83,9 +84,9 @@ impl RegimeEstimator {
         self.dispersion.estimate()
     }
 
-    /// Windows that the dispersion rests on.
-    pub(crate) fn dispersion_windows(&self) -> f64 {
-        self.dispersion.windows()
+    /// Upper bound of the index of dispersion, see [`Dispersion::upper`].
+    pub(crate) fn dispersion_upper(&self, slack: f64) -> f64 {
+        self.dispersion.upper(slack)
     }
 
     /// The rate with the last `recent` windows, whose counts sum to `sum`, taken out again.

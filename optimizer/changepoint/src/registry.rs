@@ -1,10 +1,10 @@
 //! The detectors by name, and their settings. A new detector is one file and one line in each `match` here.
 
+use crate::Detector;
 use crate::bocpd::Bocpd;
 use crate::cusum::Cusum;
 use crate::none::Never;
 use crate::state::{DetectorBody, DetectorState, StateError};
-use crate::Detector;
 use serde::{Deserialize, Serialize};
 
 /// Which detector.

@@ -7,13 +7,13 @@
 //!
 //! *Fences round the crate* (release 0.15, each seen to fail without):
 //! 1. Hazards below its inner cut of 10⁻³ leave stale entries: the expected run stays within 100..=900 windows.
-//! 2. Nothing is dropped in a steady regime, so time and memory grow: after [`MOST_RUNS`] windows it starts anew with
-//!    the last [`KEPT_WINDOWS`] as the data of its base run.
+//! 2. Nothing is dropped in a steady regime, so time and memory grow: after [`MOST_RUNS`] windows it starts anew on the
+//!    last [`KEPT_WINDOWS`], shown to it again one by one (what its `preload` loads is never read).
 //! 3. Likelihoods are linear, so an absurd jump makes NaN for ever (a panic in debug builds): the jump is recognised by
 //!    its log-likelihood under the oldest run alive, and the posterior starts anew at the new level instead.
 //!
-//! *Bounds.* At most [`MOST_RUNS`] runs; below 40 µs a window. Saved as the counts since it started anew, from which
-//! the same floats are computed again.
+//! *Bounds.* At most [`MOST_RUNS`] runs. Saved as the counts since it started anew, from which the same floats are
+//! computed again.
 //!
 //! Reference: R. Adams, D. MacKay, "Bayesian online changepoint detection", arXiv:0710.3742, 2007.
 
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 /// Windows after which the posterior starts anew on the latest ones.
 pub(crate) const MOST_RUNS: usize = 256;
-/// Windows that the base run keeps then.
+/// Windows that it starts anew on.
 const KEPT_WINDOWS: usize = 96;
 /// Largest scaled count that the crate is shown.
 const LARGEST: f64 = 1e9;
@@ -50,24 +50,19 @@ pub(crate) struct History {
     expected_run: f64,
     #[serde(with = "bits::one")]
     prior_mean: f64,
-    base: Vec<u32>,
     since: Vec<u32>,
 }
 
 impl RunLength {
-    /// A posterior that has seen `base`, with windows of `prior_mean` expected after a change.
-    fn start(expected_run: f64, prior_mean: f64, base: Vec<u32>) -> Self {
-        let history = History { expected_run, prior_mean, base, since: Vec::new() };
-        let mut engine = BocpdTruncated::new(expected_run, history.prior());
-        if !history.base.is_empty() {
-            engine.preload(&history.base);
-        }
-        Self { engine, history, posterior: Vec::new() }
+    /// A posterior that has seen nothing and expects windows of `prior_mean` after a change.
+    fn start(expected_run: f64, prior_mean: f64) -> Self {
+        let history = History { expected_run, prior_mean, since: Vec::new() };
+        Self { engine: BocpdTruncated::new(expected_run, history.prior()), history, posterior: Vec::new() }
     }
 
     /// A posterior that has seen nothing; `expected_run_windows` within 100..=900.
     pub(crate) fn new(expected_run_windows: u32) -> Self {
-        Self::start(f64::from(expected_run_windows.clamp(100, 900)), 10.0, Vec::new())
+        Self::start(f64::from(expected_run_windows.clamp(100, 900)), 10.0)
     }
 
     /// Takes in one window's count, scaled by `dispersion` (at least 1).
@@ -83,7 +78,7 @@ impl RunLength {
         }
     }
 
-    /// Starts anew after a change, with the windows since as the base run.
+    /// Starts anew after a change, on the windows since.
     pub(crate) fn restart(&mut self, since: impl Iterator<Item = f64>, dispersion: f64) {
         let scaled: Vec<u32> = since.map(|count| scale(count, dispersion)).collect();
         self.restart_at(&scaled[scaled.len().saturating_sub(KEPT_WINDOWS)..]);
@@ -91,14 +86,17 @@ impl RunLength {
 
     /// Run length with the greatest posterior among those younger than the base run, if these hold at least half of
     /// the posterior: windows since the change, this one included.
+    ///
+    /// Entry i of the crate's posterior is the run of the last i windows; entry 0, a change after this window, is the
+    /// hazard whatever the data, and the last entry is the base run.
     pub(crate) fn windows_since_change(&self) -> Option<u32> {
-        let young = self.history.since.len().saturating_sub(1).min(self.posterior.len());
-        let young = self.posterior.get(1..young)?;
+        let base = self.history.since.len().saturating_sub(1).min(self.posterior.len());
+        let young = self.posterior.get(1..base)?;
         if young.iter().sum::<f64>() < 0.5 {
             return None;
         }
         let (index, _) = young.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-        u32::try_from(index + 2).ok()
+        u32::try_from(index + 1).ok()
     }
 
     /// What to save.
@@ -114,7 +112,13 @@ impl RunLength {
 
     fn restart_at(&mut self, scaled: &[u32]) {
         let mean = scaled.iter().map(|count| f64::from(*count)).sum::<f64>() / scaled.len().max(1) as f64;
-        *self = Self::start(self.history.expected_run, mean.max(1.0), scaled.to_vec());
+        *self = Self::start(self.history.expected_run, mean.max(1.0));
+        for count in scaled {
+            if self.underflows(*count) {
+                *self = Self::start(self.history.expected_run, f64::from((*count).max(1)));
+            }
+            self.step(*count);
+        }
     }
 
     fn rebase(&mut self) {
@@ -129,12 +133,7 @@ impl RunLength {
         };
         let mut statistic = PoissonSuffStat::new();
         let since = &self.history.since;
-        for count in since.iter().rev().take(oldest + 1) {
-            statistic.observe(count);
-        }
-        if oldest + 1 >= since.len() {
-            self.history.base.iter().for_each(|count| statistic.observe(count));
-        }
+        since.iter().rev().take(oldest).for_each(|count| statistic.observe(count));
         let ln_predictive = self.history.prior().ln_pp(&scaled, &DataOrSuffStat::SuffStat(&statistic));
         ln_predictive.is_nan() || ln_predictive < UNDERFLOW
     }
@@ -149,14 +148,10 @@ impl History {
     pub(crate) fn replay(&self) -> Result<RunLength, StateError> {
         in_range("expected_run", self.expected_run, 100.0, 900.0)?;
         in_range("prior_mean", self.prior_mean, 1.0, LARGEST)?;
-        for (field, list, most) in
-            [("base", &self.base, KEPT_WINDOWS), ("since", &self.since, MOST_RUNS)]
-        {
-            if list.len() > most || list.iter().any(|count| f64::from(*count) > LARGEST) {
-                return Err(StateError::Length { field, length: list.len() });
-            }
+        if self.since.len() > MOST_RUNS || self.since.iter().any(|count| f64::from(*count) > LARGEST) {
+            return Err(StateError::Length { field: "since", length: self.since.len() });
         }
-        let mut run_length = RunLength::start(self.expected_run, self.prior_mean, self.base.clone());
+        let mut run_length = RunLength::start(self.expected_run, self.prior_mean);
         for scaled in &self.since {
             if run_length.underflows(*scaled) {
                 return Err(StateError::Impossible { field: "since" });

@@ -99,5 +99,9 @@ pub enum StateError {
 
 /// An error unless `value` is within `least..=most` (which no NaN is).
 pub(crate) fn in_range(field: &'static str, value: f64, least: f64, most: f64) -> Result<(), StateError> {
-    if (least..=most).contains(&value) { Ok(()) } else { Err(StateError::Range { field, value, least, most }) }
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(StateError::Range { field, value, least, most })
+    }
 }

@@ -75,6 +75,16 @@ impl Track {
         list
     }
 
+    /// Whether the latest `windows` windows lie in this direction of the regime.
+    pub(crate) fn goes(&self, windows: u32, direction: Direction) -> bool {
+        let sum: f64 = self.latest.iter().take(windows as usize).sum();
+        let expected = f64::from(windows) * self.regime.mean();
+        match direction {
+            Direction::Up => sum > expected,
+            Direction::Down => sum < expected,
+        }
+    }
+
     /// Windows since the most likely moment of a change in this direction, this one included: at least 1.
     pub(crate) fn likeliest_split(&self, direction: Direction) -> u32 {
         let mean = self.regime.mean();

@@ -61,7 +61,9 @@ pub(crate) struct Cell {
 pub(crate) fn run(plan: Plan) -> Cell {
     let yardsticks: Vec<Yardstick> = (0_u64..)
         .zip(RATIOS)
-        .map(|(index, ratio)| oracle::measure(plan.rate, plan.rate * ratio, plan.dispersion, plan.seed ^ (index << 32)))
+        .map(|(index, ratio)| {
+            oracle::measure(plan.rate, plan.rate * ratio, plan.dispersion, plan.seed ^ (index << 32))
+        })
         .collect();
     let outcomes = KINDS.iter().map(|kind| run_detector(*kind, plan, &yardsticks)).collect();
     Cell { plan, yardsticks, outcomes }
@@ -72,7 +74,11 @@ pub(crate) fn reference(yardstick: &Yardstick) -> f64 {
     yardstick.bound.max(yardstick.oracle.median())
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "references are below a thousand")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "references are below a thousand"
+)]
 fn limit(yardstick: &Yardstick) -> u32 {
     (20.0 * reference(yardstick)) as u32 + 50
 }
@@ -80,7 +86,8 @@ fn limit(yardstick: &Yardstick) -> u32 {
 fn run_detector(kind: DetectorKind, plan: Plan, yardsticks: &[Yardstick]) -> Outcome {
     let settings = DetectorSettings::default();
     let law = Counts::new(plan.rate, plan.dispersion);
-    let after: Vec<Counts> = RATIOS.iter().map(|ratio| Counts::new(plan.rate * ratio, plan.dispersion)).collect();
+    let after: Vec<Counts> =
+        RATIOS.iter().map(|ratio| Counts::new(plan.rate * ratio, plan.dispersion)).collect();
     let mut outcome = Outcome {
         warm: vec![Delays::default(); RATIOS.len()],
         fresh: vec![Delays::default(); RATIOS.len()],
@@ -106,7 +113,14 @@ fn run_detector(kind: DetectorKind, plan: Plan, yardsticks: &[Yardstick]) -> Out
             }
             for (index, pulse) in PULSES.iter().enumerate() {
                 let mut copy = revive(kind, &settings, &state);
-                run_pulse(copy.as_mut(), (&law, &after[index]), *pulse, plan.rate, &mut forked, &mut outcome.pulses[index]);
+                run_pulse(
+                    copy.as_mut(),
+                    (&law, &after[index]),
+                    *pulse,
+                    plan.rate,
+                    &mut forked,
+                    &mut outcome.pulses[index],
+                );
             }
         }
     }

@@ -24,7 +24,8 @@ impl Delays {
     }
 
     pub(crate) fn missed_share(&self) -> f64 {
-        self.windows.iter().filter(|delay| delay.is_infinite()).count() as f64 / self.windows.len().max(1) as f64
+        self.windows.iter().filter(|delay| delay.is_infinite()).count() as f64
+            / self.windows.len().max(1) as f64
     }
 
     pub(crate) fn count(&self) -> usize {

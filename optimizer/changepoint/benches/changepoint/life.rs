@@ -29,7 +29,9 @@ fn live(kind: DetectorKind, seed: u64) -> Life {
     let mut detector = kind.build(&DetectorSettings::default());
     let laws = [Counts::new(20.0, 2.0), Counts::new(60.0, 2.0)];
     let mut random = Random::new(seed);
-    let mut all = Vec::with_capacity(WINDOWS);
+    // Written once beforehand, so that the samples' own memory does not look like growth.
+    let mut all = vec![1.0_f64; WINDOWS];
+    all.clear();
     let mut life = Life {
         name: detector.name(),
         step_us_p50: 0.0,
@@ -39,7 +41,7 @@ fn live(kind: DetectorKind, seed: u64) -> Life {
         state_bytes: Vec::new(),
         resident_kib: Vec::new(),
     };
-    for segment in 0..SEGMENTS {
+    for _ in 0..SEGMENTS {
         let start = all.len();
         for window in 0..WINDOWS / SEGMENTS {
             // A step every 5000 windows, so that alarms are part of the life.
@@ -48,18 +50,21 @@ fn live(kind: DetectorKind, seed: u64) -> Life {
             detector.observe(count);
             all.push(before.elapsed().as_secs_f64() * 1e6);
         }
-        let mut part = all[start..].to_vec();
-        part.sort_by(f64::total_cmp);
-        life.segments_us.push(part[part.len() / 2]);
+        life.segments_us.push(middle(&all[start..]));
         life.state_bytes.push(serde_json::to_string(&detector.save()).expect("a state is JSON").len());
         life.resident_kib.push(resident_kib());
-        debug_assert!(segment < SEGMENTS);
     }
     all.sort_by(f64::total_cmp);
     life.step_us_p50 = all[all.len() / 2];
     life.step_us_p99 = all[all.len() * 99 / 100];
     life.step_us_max = all[all.len() - 1];
     life
+}
+
+fn middle(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 fn resident_kib() -> u64 {
@@ -72,7 +77,13 @@ pub(crate) fn print(lives: &[Life]) {
     for life in lives {
         println!(
             "{}: {WINDOWS} windows, step {:.1} µs median, {:.1} p99, {:.0} max; medians by tenth {:.1?}; state {:?} bytes; resident {:?} KiB",
-            life.name, life.step_us_p50, life.step_us_p99, life.step_us_max, life.segments_us, life.state_bytes, life.resident_kib
+            life.name,
+            life.step_us_p50,
+            life.step_us_p99,
+            life.step_us_max,
+            life.segments_us,
+            life.state_bytes,
+            life.resident_kib
         );
     }
 }

@@ -5,8 +5,11 @@
 //! one false alarm or fewer in 10,000 stationary windows, in every cell. Baselines: `cusum`, the oracle.
 //!
 //! `cargo bench -p optimizer-changepoint --bench changepoint -- --json FILE [--traces DIR] [--plots DIR] [--windows N]
-//! [--seed S] [--cells DISPERSION:RATE,…]`
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock, files and arguments, and uses both cores")]
+//! [--seed S] [--cells DISPERSION:RATE,…]` (with `--cells` nothing but those cells is run)
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the clock, files and arguments, and uses both cores"
+)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod cell;
@@ -38,7 +41,8 @@ struct Arguments {
 }
 
 fn arguments() -> Arguments {
-    let mut parsed = Arguments { json: None, traces: None, plots: None, windows: 200_000, seed: 1, only: None };
+    let mut parsed =
+        Arguments { json: None, traces: None, plots: None, windows: 200_000, seed: 1, only: None };
     let mut list = std::env::args().skip(1);
     while let Some(name) = list.next() {
         let mut value = || list.next().unwrap_or_else(|| panic!("`{name}` needs a value"));
@@ -99,6 +103,9 @@ fn main() {
     let plans = plans(&arguments);
     let cells = run_cells(&plans);
     report::print_cells(&cells);
+    if arguments.only.is_some() {
+        return;
+    }
     let life = life::run(arguments.seed);
     life::print(&life);
     let ramps = ramp::run(arguments.seed);

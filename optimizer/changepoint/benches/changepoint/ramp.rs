@@ -17,8 +17,12 @@ type Shape = (&'static str, u32, f64, fn(f64) -> f64);
 const SHAPES: [Shape; 4] = [
     ("20 to 200 a second in an hour, dispersion 2", 3600, 2.0, |x| 20.0 * 10_f64.powf(x)),
     ("20 to 200 a second in 10 minutes, dispersion 2", 600, 2.0, |x| 20.0 * 10_f64.powf(x)),
-    ("day between 30 and 120 a second, dispersion 2", 86_400, 2.0, |x| 75.0 - 45.0 * (std::f64::consts::TAU * x).cos()),
-    ("day between 1800 and 7200 a minute, dispersion 5", 1440, 5.0, |x| 4500.0 - 2700.0 * (std::f64::consts::TAU * x).cos()),
+    ("day between 30 and 120 a second, dispersion 2", 86_400, 2.0, |x| {
+        75.0 - 45.0 * (std::f64::consts::TAU * x).cos()
+    }),
+    ("day between 1800 and 7200 a minute, dispersion 5", 1440, 5.0, |x| {
+        4500.0 - 2700.0 * (std::f64::consts::TAU * x).cos()
+    }),
 ];
 
 pub(crate) fn run(seed: u64) -> Vec<Ramp> {
@@ -46,6 +50,9 @@ fn one(kind: DetectorKind, (what, windows, dispersion, rate): &Shape, seed: u64)
 
 pub(crate) fn print(ramps: &[Ramp]) {
     for ramp in ramps {
-        println!("ramp {}: {} alarms in {} windows by {}", ramp.what, ramp.alarms, ramp.windows, ramp.detector);
+        println!(
+            "ramp {}: {} alarms in {} windows by {}",
+            ramp.what, ramp.alarms, ramp.windows, ramp.detector
+        );
     }
 }

@@ -26,7 +26,9 @@ fn worst_false_alarms(cells: &[Cell], detector: usize) -> f64 {
 }
 
 pub(crate) fn print_cells(cells: &[Cell]) {
-    println!("dispersion  rate   step   bound  oracle p50/p95 | bocpd p50/p95   ratio  missed  fresh p50  onset err | cusum p50/p95   ratio");
+    println!(
+        "dispersion  rate   step   bound  oracle p50/p95 | bocpd p50/p95   ratio  missed  fresh p50  onset err | cusum p50/p95   ratio"
+    );
     for cell in cells {
         for (step, ratio) in RATIOS.iter().enumerate() {
             let yardstick = &cell.yardsticks[step];
@@ -93,7 +95,13 @@ fn middle(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-pub(crate) fn json(cells: &[Cell], lives: &[Life], ramps: &[Ramp], traces: Option<&[Replay]>, seed: u64) -> Value {
+pub(crate) fn json(
+    cells: &[Cell],
+    lives: &[Life],
+    ramps: &[Ramp],
+    traces: Option<&[Replay]>,
+    seed: u64,
+) -> Value {
     json!({
         "worst_delay_over_bound": worst(cells, 0, false),
         "false_alarms_per_10k_worst": worst_false_alarms(cells, 0),

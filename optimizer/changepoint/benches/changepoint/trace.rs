@@ -74,7 +74,11 @@ fn read(path: &Path) -> Option<Vec<u64>> {
         file.read_to_string(&mut text).ok()?;
     }
     let numbers = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of a trace are small")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of a trace are small"
+    )]
     numbers.map(|part| part.parse::<f64>().ok().map(|value| value as u64)).collect()
 }
 
@@ -90,7 +94,12 @@ fn print(replay: &Replay) {
     for (window, change) in replay.changes.iter().take(if replay.windows < 2000 { SHOWN } else { 0 }) {
         println!(
             "    window {window}: {:?} {:.0} -> {:.0} ± {:.0}, began {} ago, p {:.3}",
-            change.direction, change.before.mean, change.after.mean, change.after.standard_error, change.windows_ago, change.probability
+            change.direction,
+            change.before.mean,
+            change.after.mean,
+            change.after.standard_error,
+            change.windows_ago,
+            change.probability
         );
     }
 }
