@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod closed_loop;
 pub mod lambda;
 pub mod random;
 pub mod world;

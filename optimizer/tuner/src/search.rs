@@ -158,22 +158,22 @@ fn percentile_z(share: f64) -> f64 {
 }
 
 /// What a search starts from.
-pub(crate) struct Situation<'a> {
+pub(crate) struct Situation<'a, 'b> {
     pub(crate) settings: &'a TunerSettings,
-    pub(crate) base: &'a gateway_contract::ServingPlan,
-    pub(crate) economics: &'a Economics,
-    pub(crate) knowledge: &'a Knowledge,
-    pub(crate) belief: &'a Belief,
-    pub(crate) law: &'a ArrivalLaw,
+    pub(crate) base: &'b gateway_contract::ServingPlan,
+    pub(crate) economics: &'b Economics,
+    pub(crate) knowledge: &'b Knowledge,
+    pub(crate) belief: &'b Belief,
+    pub(crate) law: &'b ArrivalLaw,
     /// Deviations added to every closing quantile.
     pub(crate) caution: f64,
     /// Places to leave alone.
-    pub(crate) vetoed: &'a dyn Fn(RungPoint) -> bool,
+    pub(crate) vetoed: &'b dyn Fn(RungPoint) -> bool,
 }
 
 impl<'a> Search<'a> {
     /// `None`: no place is allowed, or the law is out of range.
-    pub(crate) fn new(situation: &Situation<'a>) -> Option<Self> {
+    pub(crate) fn new(situation: &Situation<'a, '_>) -> Option<Self> {
         let &Situation { settings, base, economics, knowledge, belief, law, caution, vetoed } = situation;
         let max_items = settings.bounds.batch_size.1.min(MAX_BATCH);
         let points: Vec<RungPoint> =

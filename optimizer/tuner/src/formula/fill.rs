@@ -110,6 +110,9 @@ impl FillLaw {
                 _ => self.set_gathered::<LANES_MAX>(gathering),
             }
         }
+        // Single precision leaves the sum within 1e-6 of one.
+        let sum: f64 = self.pmf.iter().sum();
+        self.pmf.iter_mut().for_each(|p| *p /= sum);
         self.mean = self.pmf.iter().enumerate().map(|(n, p)| n as f64 * p).sum();
         let items = self.requests_per_second * table.law.items_per_request.mean();
         self.batches_per_second = items / self.mean;
@@ -124,8 +127,6 @@ impl FillLaw {
                 self.pmf[items % bound] += p;
             }
         }
-        let batches: f64 = self.pmf.iter().sum();
-        self.pmf.iter_mut().for_each(|p| *p /= batches);
         (self.gathered, self.at_once) = (0.0, 1.0);
     }
 

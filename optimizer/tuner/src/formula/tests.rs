@@ -244,3 +244,50 @@ fn laws_and_plans_that_make_no_sense_are_refused() {
     }
     assert!(predict(&ArrivalLaw::poisson(1.0), &plan, &Linear, &prices(2), 0.99).is_err());
 }
+
+#[test]
+fn nothing_breaks_at_the_edges() {
+    let ms = Duration::from_millis;
+    let windows = [ms(1), ms(1_000), ms(3_600_000)];
+    let items = [vec![1.0], vec![0.0, 0.0, 1.0], vec![1.0; 40]];
+    for rate in [1e-6, 0.5, 40.0, 3e4] {
+        for dispersion in [0.2, 1.0 + 1e-9, 2.0, 1e3] {
+            for window in windows {
+                for weights in &items {
+                    for rate_memory in
+                        [RateMemory::Window, RateMemory::Fading(ms(20)), RateMemory::Fading(60 * windows[1])]
+                    {
+                        let law = ArrivalLaw {
+                            rate_memory,
+                            items_per_request: ItemsPerRequest::new(weights.clone()).unwrap(),
+                            ..ArrivalLaw::over_dispersed(rate, dispersion, window)
+                        };
+                        for max_queue_delay_ms in [0, 30, 100_000] {
+                            for packing in [PackingPolicy::Fifo, PackingPolicy::Deadline] {
+                                let mut plan = shape(packing, 24, max_queue_delay_ms);
+                                plan.max_in_flight = 3;
+                                let prediction = of(&law, &plan);
+                                let context = format!("{law:?} {packing:?} {max_queue_delay_ms}");
+                                let sum: f64 = prediction.fill_pmf.iter().sum();
+                                assert!((sum - 1.0).abs() < 1e-4, "{context}: {sum}");
+                                assert!(
+                                    (0.999_999..=24.000_1).contains(&prediction.mean_fill),
+                                    "{context}: {}",
+                                    prediction.mean_fill
+                                );
+                                assert!(prediction.usd_per_request.is_finite(), "{context}");
+                                assert!(prediction.latency_quantile_seconds.is_finite(), "{context}");
+                                assert!(
+                                    (0.0..=1.0 + 1e-9).contains(&prediction.share_outside_slo),
+                                    "{context}"
+                                );
+                                assert!(prediction.window.utilisation.is_finite(), "{context}");
+                                assert!(prediction.window.mean_seconds.is_finite(), "{context}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

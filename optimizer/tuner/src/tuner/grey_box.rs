@@ -133,6 +133,7 @@ impl Tuner {
         self.searched.window = self.windows;
         self.searched.law = Some(law);
         self.searched.drift = self.knowledge.drift_ln();
+        self.searched.caution = self.caution;
         self.searched.found = found;
         self.searched.batch_usd.clear();
         if let Some(point) = &self.point {

@@ -12,8 +12,12 @@ use crate::event::{Phase, RollbackReason, SwitchReason, TunerAction};
 
 /// Most caution, in standard deviations.
 const MOST_CAUTION: f64 = 3.0;
-const CAUTION_UP: f64 = 0.25;
-const CAUTION_DOWN: f64 = 0.01;
+/// Late answers, were the objective just kept, over which the late share is averaged.
+const CAUTION_MEMORY: f64 = 10.0;
+/// Deviations that each such late answer may add.
+const CAUTION_PACE: f64 = 0.05;
+/// Share of the allowed late answers that is aimed at.
+const CAUTION_TARGET: f64 = 0.8;
 /// Answers from which a plan is judged.
 const JUDGED_FROM: f64 = 50.0;
 /// A plan may cost this much more than the one before did, under the same load, before it is given up.
@@ -25,20 +29,23 @@ impl Tuner {
         1.0 - self.settings.slo_percentile
     }
 
+    /// An integral controller on the late share of about the last [`CAUTION_MEMORY`] answers.
     #[expect(clippy::cast_precision_loss, reason = "counts of one window are far below 2^53")]
     pub(super) fn adjust_caution(&mut self, stats: &WindowStats) {
         if stats.answered == 0 {
             return;
         }
-        let late = (stats.answered - stats.within_slo.min(stats.answered)) as f64;
-        let allowed = self.allowed_late() * stats.answered as f64;
+        let answered = stats.answered as f64;
+        let late = answered - stats.within_slo.min(stats.answered) as f64;
+        let fade = (-answered / (CAUTION_MEMORY / self.allowed_late())).exp();
+        self.recent_late = (self.recent_late.0 * fade + late, self.recent_late.1 * fade + answered);
+        let share = self.recent_late.0 / self.recent_late.1;
+        // Each answer moves it, so that the pace does not depend on the load.
+        let pace = CAUTION_PACE * self.allowed_late() * answered;
         let before = self.caution;
-        if late > allowed + 2.0 * allowed.sqrt() + 1.0 && self.realised.late_share() > self.allowed_late() {
-            self.caution = (self.caution + CAUTION_UP).min(MOST_CAUTION);
-        } else if late <= allowed {
-            self.caution = (self.caution - CAUTION_DOWN).max(0.0);
-        }
-        if self.caution > before {
+        let excess = (share / (CAUTION_TARGET * self.allowed_late()) - 1.0).clamp(-1.0, 3.0);
+        self.caution = (self.caution + pace * excess).clamp(0.0, MOST_CAUTION);
+        if (self.caution - self.searched.caution).abs() > 0.2 && self.caution > before {
             self.searched.is_due.get_or_insert(SwitchReason::ObjectiveAtRisk);
         }
     }

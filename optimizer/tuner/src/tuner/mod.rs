@@ -143,6 +143,8 @@ pub struct Tuner {
     realised: Realised,
     /// Extra deviations at which batches are closed, raised while answers are late.
     caution: f64,
+    /// Late answers and answers, fading.
+    recent_late: (f64, f64),
     budget: Budget,
     now: Timestamp,
     windows: u64,
@@ -175,6 +177,7 @@ struct Searched {
     window: u64,
     law: Option<ArrivalLaw>,
     drift: f64,
+    caution: f64,
     /// A new belief, load or configuration asks for another.
     is_due: Option<SwitchReason>,
     found: Found,
@@ -223,6 +226,7 @@ impl Tuner {
             given_up: None,
             realised: Realised::default(),
             caution: 0.0,
+            recent_late: (0.0, 0.0),
             budget: Budget::default(),
             now: Timestamp::ZERO,
             windows: 0,
