@@ -14,7 +14,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway-contract", &[]),
     ("gateway-policy", &["gateway-contract"]),
     ("gateway-invoker", &["gateway-contract", "workers-protocol"]),
-    ("gateway-server", &["gateway-contract", "gateway-policy", "gateway-invoker", "workers-protocol"]),
+    (
+        "gateway-server",
+        &[
+            "gateway-contract",
+            "gateway-policy",
+            "gateway-invoker",
+            "optimizer-changepoint",
+            "optimizer-tuner",
+            "workers-protocol",
+        ],
+    ),
     (
         "gateway-cli",
         &["gateway-contract", "gateway-policy", "gateway-invoker", "gateway-server", "workers-emulator"],

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod control;
 pub mod driver;
 pub mod http;
 pub mod inference;

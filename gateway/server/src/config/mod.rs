@@ -5,6 +5,7 @@
 //! gateway. This is the one place that reads environment variables. Deliberately absent: interpolation inside values, secrets.
 
 mod aws;
+mod control;
 mod diagnostics;
 mod drain;
 mod limits;
@@ -15,6 +16,7 @@ mod milliseconds;
 mod model;
 mod origins;
 mod plan;
+mod policy;
 mod prices;
 mod reference;
 mod reload;
@@ -26,6 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use aws::{AwsConfig, AwsCredentials};
+pub use control::{ControlConfig, StateConfig};
 pub use diagnostics::{ConfigError, Problem};
 pub use drain::DrainConfig;
 pub use limits::LimitsConfig;
@@ -36,6 +39,9 @@ pub use milliseconds::Milliseconds;
 pub use model::{ArchitectureConfig, ModelConfig};
 pub use origins::{Origin, print_effective};
 pub use plan::{PackingConfig, PlanConfig, RetryConfig, RungConfig};
+pub use policy::{
+    DetectorConfig, ExplorationConfig, GuardConfig, ObjectiveConfig, PolicyConfig, PolicyKindConfig,
+};
 pub use prices::{PricesConfig, TierConfig};
 pub use reference::{reference_markdown, schema_json};
 pub use reload::{changed_restart_keys, config_hash};
@@ -61,6 +67,11 @@ pub struct Config {
     /// Log output. Needs a restart.
     #[schemars(extend("x-requires-restart" = true))]
     pub log: LogConfig,
+    /// The control loop.
+    pub control: ControlConfig,
+    /// What is kept over restarts. Needs a restart.
+    #[schemars(extend("x-requires-restart" = true))]
+    pub state: StateConfig,
     /// The served models, by the name that stands in URLs: 1 to 64 letters, digits, `-`, `_` or `.`.
     pub models: BTreeMap<String, ModelConfig>,
 }

@@ -6,7 +6,7 @@ use gateway_contract::Architecture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Milliseconds, PlanConfig};
+use super::{Milliseconds, PlanConfig, PolicyConfig};
 
 /// One served model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,9 @@ pub struct ModelConfig {
     /// How its items become batches and where they run.
     #[serde(default)]
     pub plan: PlanConfig,
+    /// Who chooses another operating point than `plan`. Default: nobody (`pinned`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyConfig>,
 }
 
 /// Processor of a function.

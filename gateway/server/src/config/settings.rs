@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServingPlan};
 use gateway_invoker::InvokerConfig;
+use optimizer_tuner::TunerSettings;
 use workers_protocol::ModelManifest;
 
-use super::{Config, ListenConfig, LogConfig, ModelConfig};
+use super::{Config, ControlConfig, ListenConfig, LogConfig, ModelConfig, PolicyConfig};
 use crate::driver::DriverLimits;
 use crate::http::HttpConfig;
 
@@ -32,6 +33,10 @@ pub struct Settings {
     pub drain_limit: Duration,
     /// Log output.
     pub log: LogConfig,
+    /// How often to call each alias with a no-op; `None`: never.
+    pub probe_interval: Option<Duration>,
+    /// Where learned state is kept; `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
     /// The models, by name ascending.
     pub models: Vec<ModelSettings>,
 }
@@ -53,6 +58,10 @@ pub struct ModelSettings {
     pub default_timeout: Option<Duration>,
     /// Its plan, with model 0 and revision 1.
     pub plan: ServingPlan,
+    /// Who chooses another one.
+    pub policy: TunerSettings,
+    /// Sandboxes to start before a switch to another memory size, at most.
+    pub max_warm_up_environments: u32,
 }
 
 /// A key and what is wrong with it.
@@ -68,6 +77,7 @@ impl Settings {
             ("prices", config.prices.check()),
             ("log", check_log(&config.log)),
             ("listen", check_listen(&config.listen)),
+            ("control", config.control.check()),
         ];
         for (section, checked) in sections {
             if let Err((key, reason)) = checked {
@@ -76,7 +86,7 @@ impl Settings {
         }
         let mut models = Vec::with_capacity(config.models.len());
         for (name, model) in &config.models {
-            match model_settings(name, model, base) {
+            match model_settings(name, model, &config.control, base) {
                 Ok(settings) => models.push(settings),
                 Err((key, reason)) => invalid.push((format!("models.{name}{key}"), reason)),
             }
@@ -94,6 +104,9 @@ impl Settings {
             drain_delay: config.drain.drain_delay_ms.duration(),
             drain_limit: config.drain.drain_limit_ms.duration(),
             log: config.log.clone(),
+            probe_interval: Some(config.control.probe_interval_ms.duration())
+                .filter(|interval| !interval.is_zero()),
+            state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
             models,
         })
     }
@@ -111,7 +124,12 @@ fn check_log(log: &LogConfig) -> Result<(), (&'static str, &'static str)> {
     parsed.map(drop).map_err(|_| ("filter", "is not a list of `level` or `target=level`"))
 }
 
-fn model_settings(name: &str, model: &ModelConfig, base: &Path) -> Result<ModelSettings, Invalid> {
+fn model_settings(
+    name: &str,
+    model: &ModelConfig,
+    control: &ControlConfig,
+    base: &Path,
+) -> Result<ModelSettings, Invalid> {
     let fits = (1..=64).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -136,6 +154,10 @@ fn model_settings(name: &str, model: &ModelConfig, base: &Path) -> Result<ModelS
         .plan
         .plan(ModelId(0), PlanRevision(1))
         .map_err(|error| (".plan".to_owned(), error.to_string()))?;
+    let policy = model.policy.clone().unwrap_or_else(PolicyConfig::pinned);
+    let tuner = policy
+        .tuner(control)
+        .map_err(|error| (format!(".policy.{}", error.field), error.reason.to_owned()))?;
     Ok(ModelSettings {
         name: name.to_owned(),
         function: model.function.clone(),
@@ -144,5 +166,7 @@ fn model_settings(name: &str, model: &ModelConfig, base: &Path) -> Result<ModelS
         manifest,
         default_timeout: model.default_timeout_ms.map(super::Milliseconds::duration),
         plan,
+        policy: tuner,
+        max_warm_up_environments: policy.max_warm_up_environments,
     })
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_contract::{ItemFailure, ModelId, PriceTable, Timestamp};
+use gateway_contract::{
+    ItemFailure, Mebibytes, ModelId, PriceTable, ServiceObservation, ServiceOutcome, Timestamp,
+};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering, RefusedCause, UnknownCause};
 use gateway_policy::{BatchOutcome, Dispatch, TooLarge};
-use workers_protocol::{Answer, ItemShapes, ProtocolError, RequestHeader, TensorChunks};
+use workers_protocol::{Answer, ItemErrorCode, ItemShapes, ProtocolError, RequestHeader, TensorChunks};
 
 use super::clock::Clock;
 use super::scatter::{PartResult, SentPart, scatter};
@@ -40,6 +42,10 @@ pub(super) struct BatchDone {
     pub(super) cold: bool,
     /// What to log, if it failed: kind and text.
     pub(super) complaint: Option<(&'static str, String)>,
+    /// What the control loop learns from it.
+    pub(super) observation: Option<ServiceObservation>,
+    /// Why Lambda or the worker refused it, if so.
+    pub(super) refused: Option<RefusedCause>,
 }
 
 /// What came of an invocation, before its cost is known.
@@ -53,6 +59,39 @@ struct Judged {
     metering: Option<Metering>,
     cold: bool,
     process_restarts: u32,
+    work: Work,
+    is_out_of_memory: bool,
+    refused: Option<RefusedCause>,
+}
+
+/// What the worker said of the work in a batch; zero where it said nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    /// Padded units of the largest shard.
+    shard_padded_units: u64,
+    /// Units of all items, padding not counted.
+    units: u64,
+    /// Wall time of the handler.
+    handler: Duration,
+    /// Start of the sandbox, if this invocation started it.
+    init: Option<Duration>,
+}
+
+impl Work {
+    fn of(answer: &Answer) -> Self {
+        let report = &answer.report;
+        Self {
+            shard_padded_units: report
+                .processes
+                .iter()
+                .map(|process| process.padded_units)
+                .max()
+                .unwrap_or(0),
+            units: report.processes.iter().map(|process| process.work_units).sum(),
+            handler: Duration::from_micros(report.handler_us),
+            init: report.cold.then(|| Duration::from_micros(report.init_us)),
+        }
+    }
 }
 
 impl BatchJob {
@@ -144,6 +183,7 @@ impl BatchJob {
                     complaint: Some(format!(
                         "the worker speaks protocol version {theirs}, this gateway {ours}"
                     )),
+                    refused: Some(RefusedCause::ProtocolMismatch),
                     ..Judged::failed(
                         BatchOutcome::Refused { permanent: true },
                         "protocol_mismatch",
@@ -167,6 +207,8 @@ impl BatchJob {
             metering: Some(refine(reply.metering, &answer)),
             cold: answer.report.cold,
             process_restarts: answer.report.process_restarts,
+            work: Work::of(&answer),
+            is_out_of_memory: answer.errors.iter().any(|error| error.code == ItemErrorCode::OutOfMemory),
             ..Judged::failed(BatchOutcome::Completed { failed: scattered.failed }, label, None)
         }
     }
@@ -214,11 +256,71 @@ impl BatchJob {
         );
         let metering =
             if has_run_unmetered { Some(Metering::estimate(took)) } else { error.metering().copied() };
-        Judged { complaint: Some(error.to_string()), ..Judged::failed(outcome, error.label(), metering) }
+        let refused = match error {
+            InvokeError::Refused { cause, .. } => Some(*cause),
+            _ => None,
+        };
+        Judged {
+            complaint: Some(error.to_string()),
+            is_out_of_memory: is_out_of_memory(error),
+            refused,
+            ..Judged::failed(outcome, error.label(), metering)
+        }
+    }
+
+    /// What this teaches about the operating point.
+    fn observation(&self, judged: &Judged, took: Duration) -> ServiceObservation {
+        let metering = judged.metering.unwrap_or_default();
+        let init = metering.init.or(judged.work.init);
+        let outcome = match judged.outcome {
+            _ if judged.is_out_of_memory => ServiceOutcome::OutOfMemory,
+            BatchOutcome::Completed { .. } | BatchOutcome::TooLarge(TooLarge::Response) => {
+                ServiceOutcome::Completed
+            }
+            BatchOutcome::FunctionError => ServiceOutcome::FunctionError,
+            BatchOutcome::Throttled { .. }
+            | BatchOutcome::TooLarge(TooLarge::Request)
+            | BatchOutcome::Unknown
+            | BatchOutcome::Refused { .. } => ServiceOutcome::NotRun,
+        };
+        let handler = match judged.work.handler {
+            Duration::ZERO => metering.billed.saturating_sub(init.unwrap_or_default()),
+            told => told,
+        };
+        ServiceObservation {
+            at: self.clock.now(),
+            revision: self.dispatch.revision,
+            is_canary: self.dispatch.is_canary,
+            outcome,
+            items: self.dispatch.items,
+            memory_mib: metering.memory.unwrap_or(self.dispatch.memory_mib),
+            process_count: self.dispatch.process_count,
+            shard_padded_units: judged.work.shard_padded_units,
+            work_units: judged.work.units,
+            handler,
+            billed: metering.billed,
+            billed_is_estimate: metering.is_estimate,
+            round_trip: took,
+            init,
+            max_memory_used: metering.max_memory_used.filter(|&used| used > Mebibytes(0)),
+            process_restarts: judged.process_restarts,
+        }
     }
 
     fn finish(self, judged: Judged, took: Duration) -> BatchDone {
-        let Judged { outcome, parts, label, complaint, compute, metering, cold, process_restarts } = judged;
+        let observation = Some(self.observation(&judged, took));
+        let Judged {
+            outcome,
+            parts,
+            label,
+            complaint,
+            compute,
+            metering,
+            cold,
+            process_restarts,
+            refused,
+            ..
+        } = judged;
         let qualifier = &*self.dispatch.qualifier;
         self.model.metrics.invoked(qualifier, label, took);
         let mut cost_usd = 0.0;
@@ -252,6 +354,8 @@ impl BatchJob {
             compute: compute.0,
             cold,
             complaint: complaint.map(|text| (label, text)),
+            observation,
+            refused,
             model: self.model,
             dispatch: self.dispatch,
         }
@@ -269,7 +373,20 @@ impl Judged {
             metering,
             cold: false,
             process_restarts: 0,
+            work: Work::default(),
+            is_out_of_memory: false,
+            refused: None,
         }
+    }
+}
+
+/// Lambda names it in the error's type, or says only that the runtime was killed.
+fn is_out_of_memory(error: &InvokeError) -> bool {
+    match error {
+        InvokeError::Function { error_type, message, .. } => {
+            error_type.contains("OutOfMemory") || message.contains("signal: killed")
+        }
+        _ => false,
     }
 }
 

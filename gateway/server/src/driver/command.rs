@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gateway_contract::RequestId;
+use gateway_contract::{ModelId, RequestId, WindowStats};
 use tokio::sync::oneshot;
 
 use super::ModelSet;
@@ -25,6 +25,13 @@ pub(super) enum Command {
     Cancel(RequestId),
     /// Models or plans changed.
     Models(Arc<ModelSet>),
+    /// A window of a model ends; answered with what was counted in it.
+    CloseWindow {
+        model: ModelId,
+        /// Of the latency, 0 to 1.
+        percentile: f64,
+        reply: oneshot::Sender<WindowStats>,
+    },
     /// Bring the gauges up to date.
     RefreshGauges(oneshot::Sender<()>),
     /// Stop admitting, flush; answered when idle.

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gateway_contract::RequestId;
+use gateway_contract::{ModelId, RequestId, WindowStats};
 use gateway_policy::Rejection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::ModelSet;
+use super::clock::Clock;
 use super::command::{ChannelLoad, Command};
+use super::{ModelSet, ObservationQueue};
 use crate::inference::{Completed, InferError, Inference, Submission};
 
 /// Bounds of what waits between the front ends and the driver. The engine's own queue is bounded by each plan.
@@ -44,6 +45,8 @@ struct Shared {
     limits: DriverLimits,
     /// What a restarted driver starts from.
     latest: Arc<ArcSwap<ModelSet>>,
+    observations: Arc<ObservationQueue>,
+    clock: Clock,
 }
 
 impl DriverHandle {
@@ -51,8 +54,11 @@ impl DriverHandle {
         commands: mpsc::UnboundedSender<Command>,
         limits: DriverLimits,
         latest: Arc<ArcSwap<ModelSet>>,
+        observations: Arc<ObservationQueue>,
+        clock: Clock,
     ) -> Self {
-        let shared = Shared { next_id: AtomicU64::new(1), load: Arc::default(), limits, latest };
+        let load = Arc::default();
+        let shared = Shared { next_id: AtomicU64::new(1), load, limits, latest, observations, clock };
         Self { commands, shared: Arc::new(shared) }
     }
 
@@ -60,6 +66,26 @@ impl DriverHandle {
     pub fn update_models(&self, models: Arc<ModelSet>) {
         self.shared.latest.store(models.clone());
         let _ = self.commands.send(Command::Models(models));
+    }
+
+    /// Ends a window of a model and gives what was counted in it, its latency at this percentile (0 to 1) included; `None`: the
+    /// model is not known, or the driver is gone.
+    pub async fn close_window(&self, model: ModelId, percentile: f64) -> Option<WindowStats> {
+        let (reply, wait) = oneshot::channel();
+        self.commands.send(Command::CloseWindow { model, percentile, reply }).ok()?;
+        wait.await.ok()
+    }
+
+    /// What invocations took, for one reader.
+    #[must_use]
+    pub fn observations(&self) -> &Arc<ObservationQueue> {
+        &self.shared.observations
+    }
+
+    /// The time that windows and observations are stamped with.
+    #[must_use]
+    pub fn now(&self) -> gateway_contract::Timestamp {
+        self.shared.clock.now()
     }
 
     /// Brings the gauges that only the engine knows up to date.

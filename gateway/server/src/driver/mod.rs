@@ -9,13 +9,17 @@ mod clock;
 mod command;
 mod flight;
 mod handle;
+mod latency;
 mod model;
+mod observed;
 mod scatter;
 mod supervisor;
+mod tally;
 mod task;
 
 pub use handle::{DriverHandle, DriverLimits};
 pub use model::{ModelRuntime, ModelSet, ResponseEstimate};
+pub use observed::{ObservationQueue, Observed};
 pub use supervisor::{Liveness, spawn};
 
 /// What the driver needs of an invoker: a cloneable tower service from invocations to replies.
@@ -24,7 +28,7 @@ pub trait Invoke:
         gateway_invoker::Invocation,
         Response = gateway_invoker::InvocationReply,
         Error = gateway_invoker::InvokeError,
-        Future: Send,
+        Future: Send + 'static,
     > + Clone
     + Send
     + Sync
@@ -37,7 +41,7 @@ impl<S> Invoke for S where
             gateway_invoker::Invocation,
             Response = gateway_invoker::InvocationReply,
             Error = gateway_invoker::InvokeError,
-            Future: Send,
+            Future: Send + 'static,
         > + Clone
         + Send
         + Sync

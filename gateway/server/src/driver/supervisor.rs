@@ -10,8 +10,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::task::Driver;
-use super::{DriverHandle, DriverLimits, Invoke, ModelSet};
+use super::{DriverHandle, DriverLimits, Invoke, ModelSet, ObservationQueue};
 use crate::telemetry::Catalogue;
 
 /// More panics than this within [`PANIC_WINDOW`] mean that a restart does not help.
@@ -42,13 +43,21 @@ pub fn spawn<S: Invoke>(
     let liveness = Liveness(Arc::new(AtomicBool::new(true)));
     let alive = liveness.0.clone();
     let latest = Arc::new(ArcSwap::new(models));
-    let handle = DriverHandle::new(sender, limits, latest.clone());
+    let observations = Arc::new(ObservationQueue::default());
+    let clock = Clock::start(); // one for all drivers: what they tell the control loop goes on in one time
+    let handle = DriverHandle::new(sender, limits, latest.clone(), observations.clone(), clock);
     let supervisor = tokio::spawn(async move {
         let receiver = Arc::new(Mutex::new(receiver));
         let mut panics = VecDeque::new();
         loop {
             let commands = receiver.clone();
-            let driver = Driver::new(latest.load_full(), invoker.clone(), catalogue.clone());
+            let driver = Driver::new(
+                latest.load_full(),
+                invoker.clone(),
+                catalogue.clone(),
+                clock,
+                observations.clone(),
+            );
             let run = tokio::spawn(async move { driver.run(&mut *commands.lock().await).await });
             let Err(error) = run.await else { break };
             catalogue.driver_restarts.inc();

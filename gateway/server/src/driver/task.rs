@@ -15,7 +15,8 @@ use super::clock::Clock;
 use super::command::{Command, Reply};
 use super::flight::{Flight, Inputs};
 use super::scatter::SentPart;
-use super::{Invoke, ModelRuntime, ModelSet};
+use super::tally::WindowTally;
+use super::{Invoke, ModelRuntime, ModelSet, ObservationQueue, Observed};
 use crate::inference::{InferError, Receipt, Submission};
 use crate::telemetry::{Catalogue, Repeated, RepeatedFailures, record_event};
 
@@ -34,10 +35,19 @@ pub(super) struct Driver<S> {
     catalogue: Arc<Catalogue>,
     failures: RepeatedFailures,
     drained: Vec<oneshot::Sender<()>>,
+    /// By [`ModelId`], as far as models are known.
+    tallies: Vec<WindowTally>,
+    observations: Arc<ObservationQueue>,
 }
 
 impl<S: Invoke> Driver<S> {
-    pub(super) fn new(models: Arc<ModelSet>, invoker: S, catalogue: Arc<Catalogue>) -> Self {
+    pub(super) fn new(
+        models: Arc<ModelSet>,
+        invoker: S,
+        catalogue: Arc<Catalogue>,
+        clock: Clock,
+        observations: Arc<ObservationQueue>,
+    ) -> Self {
         let mut driver = Self {
             engine: Engine::default(),
             flights: HashMap::new(),
@@ -45,10 +55,12 @@ impl<S: Invoke> Driver<S> {
             invoker,
             running: JoinSet::new(),
             tasks: HashMap::new(),
-            clock: Clock::start(),
+            clock,
             catalogue,
             failures: RepeatedFailures::default(),
             drained: Vec::new(),
+            tallies: Vec::new(),
+            observations,
         };
         driver.handle_models(models);
         driver
@@ -129,6 +141,12 @@ impl<S: Invoke> Driver<S> {
                 }
             }
             Command::Models(models) => self.handle_models(models),
+            Command::CloseWindow { model, percentile, reply } => {
+                let now = self.clock.now();
+                if let Some(tally) = self.tallies.get_mut(usize::from(model.0)) {
+                    let _ = reply.send(tally.close(now, percentile));
+                }
+            }
             Command::RefreshGauges(done) => {
                 self.refresh_gauges();
                 let _ = done.send(());
@@ -151,6 +169,10 @@ impl<S: Invoke> Driver<S> {
             let _ = reply.send(Err(InferError::Rejected(rejected)));
             return;
         };
+        let tally = self.tallies.get_mut(usize::from(submission.model.0));
+        if let Some(tally) = tally {
+            tally.arrived(arrived, submission.items);
+        }
         let deadline = submission.timeout.or(model.default_timeout).map(|timeout| arrived + timeout);
         let meta = RequestMeta {
             id,
@@ -164,6 +186,9 @@ impl<S: Invoke> Driver<S> {
         };
         if let Err(rejection) = self.engine.handle_request(self.clock.now(), meta) {
             model.metrics.rejected(rejection);
+            if let Some(tally) = self.tallies.get_mut(usize::from(model.id.0)) {
+                tally.shed();
+            }
             let _ = reply.send(Err(InferError::Rejected(rejection)));
             return;
         }
@@ -187,6 +212,10 @@ impl<S: Invoke> Driver<S> {
             if self.models.models.get(id).is_none_or(|before| before.plan != model.plan) {
                 model.metrics.in_flight_window.set(i64::from(model.plan.max_in_flight));
                 self.engine.handle_plan(now, model.plan.clone());
+            }
+            let known = usize::from(id.0) + 1;
+            if self.tallies.len() < known {
+                self.tallies.resize_with(known, || WindowTally::new(now));
             }
         }
         for (_, gone) in self.models.models.iter().filter(|(id, _)| !models.models.contains_key(id)) {
@@ -251,6 +280,7 @@ impl<S: Invoke> Driver<S> {
         if let Some((kind, text)) = done.complaint.take() {
             self.complain(&done, kind, &text);
         }
+        self.observe(&mut done);
         let mut parts = done.parts.into_iter();
         for part in &done.dispatch.parts {
             let result = parts.next();
@@ -271,6 +301,24 @@ impl<S: Invoke> Driver<S> {
         self.engine.handle_outcome(self.clock.now(), done.dispatch.batch, done.outcome);
     }
 
+    /// Counts an invocation and tells the control loop of it.
+    fn observe(&mut self, done: &mut BatchDone) {
+        let Some(observation) = done.observation.take() else {
+            return;
+        };
+        let is_throttled = matches!(done.outcome, BatchOutcome::Throttled { .. });
+        if let Some(tally) = self.tallies.get_mut(usize::from(done.model.id.0)) {
+            tally.batch(&observation, is_throttled, done.cost_usd);
+        }
+        let qualifier = done.dispatch.qualifier.clone();
+        self.observations.push(Observed {
+            model: done.model.id,
+            observation,
+            refused: done.refused,
+            qualifier,
+        });
+    }
+
     fn complain(&mut self, done: &BatchDone, kind: &'static str, text: &str) {
         if let Repeated::Tell { suppressed } = self.failures.note(Instant::now(), done.dispatch.model.0, kind)
         {
@@ -287,14 +335,26 @@ impl<S: Invoke> Driver<S> {
             return;
         };
         flight.model.metrics.queue_wait.observe(flight.receipt.queue_wait.as_secs_f64());
+        let tally = self.tallies.get_mut(usize::from(flight.model.id.0));
         match outcome {
             RequestOutcome::Answered { failed } => {
-                let metrics = Arc::clone(&flight.model);
+                let model = Arc::clone(&flight.model);
+                let latency = self.clock.now() - flight.arrived;
                 let (reply, completed) = flight.complete(failed);
-                completed.failed.iter().for_each(|item| metrics.metrics.item_failed(item.failure));
+                match tally {
+                    Some(tally) if completed.failed.is_empty() => {
+                        tally.answered(latency, model.plan.slo_latency)
+                    }
+                    Some(tally) => tally.failed(),
+                    None => {}
+                }
+                completed.failed.iter().for_each(|item| model.metrics.item_failed(item.failure));
                 let _ = reply.send(Ok(completed));
             }
             RequestOutcome::DeadlineExceeded => {
+                if let Some(tally) = tally {
+                    tally.failed();
+                }
                 let _ = flight.reply.send(Err(InferError::DeadlineExceeded));
             }
         }

@@ -19,9 +19,11 @@ pub(super) async fn ready<I: Inference>(State(state): State<HttpState<I>>) -> (S
         return (StatusCode::OK, Json(json!({ "live": true, "ready": true })));
     }
     let (error, code) = if state.readiness.is_draining() {
-        ("the gateway is draining", "draining")
+        ("the gateway is draining".to_owned(), "draining")
+    } else if let Some((model, why)) = state.readiness.unservable() {
+        (format!("model `{model}` cannot be served: {why}"), "not_ready")
     } else {
-        ("the gateway is starting", "not_ready")
+        ("the gateway is starting".to_owned(), "not_ready")
     };
     let body = json!({ "live": true, "ready": false, "error": error, "code": code });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body))

@@ -89,7 +89,7 @@ pub(super) async fn model_ready<I: Inference>(
     Path(path): Path<ModelPath>,
 ) -> Result<Json<Value>, ApiError> {
     let model = find_model(&state.registry.load(), &path.model, path.version.as_deref())?;
-    if !state.readiness.is_ready() {
+    if !state.readiness.is_model_ready(&model.name) {
         return Err(ApiError::new(Code::NotReady, format!("model `{}` is not ready", model.name)));
     }
     Ok(Json(json!({ "name": model.name, "ready": true })))

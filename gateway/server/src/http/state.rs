@@ -1,5 +1,6 @@
 //! What the handlers share: the thing that answers, the models, readiness, bounds, telemetry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -16,7 +17,11 @@ const DRAINING: u8 = 2;
 
 /// Whether this gateway wants traffic. Clones share one value; it starts as not ready.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness {
+    phase: Arc<AtomicU8>,
+    /// Models that cannot be served, and why.
+    unservable: Arc<ArcSwap<BTreeMap<String, String>>>,
+}
 
 impl Readiness {
     /// Ready from the start: for tests and measurements.
@@ -29,24 +34,43 @@ impl Readiness {
 
     /// Takes traffic from now on. Has no effect once draining: a drain ends in an exit.
     pub fn set_ready(&self) {
-        let _ = self.0.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.phase.compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Wants no new traffic: `/v2/health/ready` says 503. Requests that come nevertheless are the engine's to refuse.
     pub fn set_draining(&self) {
-        self.0.store(DRAINING, Ordering::Release);
+        self.phase.store(DRAINING, Ordering::Release);
     }
 
     /// Whether traffic is wanted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire) == READY
+        self.phase.load(Ordering::Acquire) == READY && self.unservable.load().is_empty()
+    }
+
+    /// Whether a model can be served, as far as is known.
+    #[must_use]
+    pub fn is_model_ready(&self, model: &str) -> bool {
+        self.phase.load(Ordering::Acquire) == READY && !self.unservable.load().contains_key(model)
+    }
+
+    /// Models that cannot be served, and why. While there is one, this gateway is not ready.
+    pub fn set_unservable(&self, models: BTreeMap<String, String>) {
+        if **self.unservable.load() != models {
+            self.unservable.store(Arc::new(models));
+        }
+    }
+
+    /// The first model that cannot be served, and why.
+    #[must_use]
+    pub fn unservable(&self) -> Option<(String, String)> {
+        self.unservable.load().first_key_value().map(|(model, why)| (model.clone(), why.clone()))
     }
 
     /// Whether the drain has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Acquire) == DRAINING
+        self.phase.load(Ordering::Acquire) == DRAINING
     }
 }
 
@@ -100,6 +124,16 @@ impl<I: Inference> HttpState<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_cannot_be_served_holds_readiness_back_until_it_can() {
+        let readiness = Readiness::ready();
+        readiness.set_unservable([("m".to_owned(), "no alias".to_owned())].into());
+        assert!(!readiness.is_ready() && !readiness.is_model_ready("m") && readiness.is_model_ready("other"));
+        assert_eq!(readiness.unservable(), Some(("m".to_owned(), "no alias".to_owned())));
+        readiness.set_unservable(BTreeMap::new());
+        assert!(readiness.is_ready() && readiness.is_model_ready("m"));
+    }
 
     #[test]
     fn a_drain_is_final() {

@@ -1,4 +1,4 @@
-//! The admin listener: metrics, liveness, readiness, the configuration in force. It works while the public one does not.
+//! The admin listener: metrics, liveness, readiness, the configuration in force, and the control loop's routes. It works while the public one does not.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/config", get(config))
-        .with_state(shared)
+        .with_state(shared.clone())
+        .merge(crate::control::router(shared.control.clone()))
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

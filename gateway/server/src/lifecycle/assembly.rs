@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gateway_contract::{ModelId, PlanRevision, ServingPlan};
+use optimizer_tuner::PolicyKind;
 use workers_protocol::ModelManifest;
 
+use super::fleet::Steered;
 use crate::config::{ModelSettings, Settings};
 use crate::driver::{ModelRuntime, ModelSet, ResponseEstimate};
 use crate::registry::{Registry, ServedModel};
@@ -18,7 +20,12 @@ struct Kept {
     id: ModelId,
     manifest: ModelManifest,
     function: Arc<str>,
+    /// In force: the configured one, or what the control loop has put in its place.
     plan: ServingPlan,
+    /// As the file says.
+    configured: ServingPlan,
+    /// Whether the file leaves the choice of plans to the control loop.
+    is_steered: bool,
     statistics: Arc<ModelStatistics>,
     response_item_bytes: Arc<ResponseEstimate>,
 }
@@ -79,19 +86,21 @@ impl Assembly {
 
     fn keep(&mut self, model: &ModelSettings) -> Result<&Kept, OutOfIds> {
         let before = self.kept.remove(&model.name);
+        let is_steered = is_steered(model.policy.policy);
         let kept = match before {
             Some(mut kept) if kept.manifest == model.manifest && *kept.function == *model.function => {
-                let parent = kept.plan.revision;
-                let same = ServingPlan {
-                    model: kept.id,
-                    revision: parent,
-                    parent: kept.plan.parent,
-                    ..model.plan.clone()
-                };
-                if same != kept.plan {
-                    kept.plan =
-                        ServingPlan { revision: PlanRevision(parent.0 + 1), parent: Some(parent), ..same };
+                let is_other = kept.configured != model.plan || kept.is_steered;
+                if is_other && !is_steered {
+                    let parent = kept.plan.revision;
+                    kept.plan = ServingPlan {
+                        model: kept.id,
+                        revision: PlanRevision(parent.0 + 1),
+                        parent: Some(parent),
+                        ..model.plan.clone()
+                    };
                 }
+                // A steered model keeps its plan: the control loop hears of the change and answers with a new one.
+                (kept.configured, kept.is_steered) = (model.plan.clone(), is_steered);
                 kept
             }
             before => {
@@ -103,12 +112,37 @@ impl Assembly {
                     manifest: model.manifest.clone(),
                     function: model.function.as_str().into(),
                     plan: ServingPlan { model: id, revision, parent: None, ..model.plan.clone() },
+                    configured: model.plan.clone(),
+                    is_steered,
                     statistics: before.map(|kept| kept.statistics).unwrap_or_default(),
                     response_item_bytes: Arc::new(ResponseEstimate::new(&model.manifest)),
                 }
             }
         };
         Ok(self.kept.entry(model.name.clone()).insert_entry(kept).into_mut())
+    }
+
+    /// The plan in force of a model that is served.
+    pub(super) fn plan_mut(&mut self, id: ModelId) -> Option<&mut ServingPlan> {
+        self.kept.values_mut().map(|kept| &mut kept.plan).find(|plan| plan.model == id)
+    }
+
+    /// A model as the control loop sees it; `None`: it was never built.
+    pub(super) fn steered(&self, model: &ModelSettings, settings: &Settings) -> Option<Steered> {
+        let kept = self.kept.get(&model.name)?;
+        let (revision, parent) = (kept.plan.revision, kept.plan.parent);
+        Some(Steered {
+            id: kept.id,
+            name: model.name.clone(),
+            function: kept.function.clone(),
+            architecture: model.architecture,
+            manifest: (kept.manifest.name.clone(), kept.manifest.version.clone()),
+            base: ServingPlan { model: kept.id, revision, parent, ..kept.configured.clone() },
+            plan: kept.plan.clone(),
+            policy: model.policy.clone(),
+            max_warm_up_environments: model.max_warm_up_environments,
+            prices: settings.prices.clone(),
+        })
     }
 
     fn set_prices(&self, settings: &Settings) {
@@ -122,5 +156,13 @@ impl Assembly {
         }
         set("usd_per_million_requests", "any", settings.prices.usd_per_million_requests);
         set("gateway_usd_per_hour", "any", settings.gateway_usd_per_hour);
+    }
+}
+
+/// Whether a policy may put other plans into force than the configured one.
+fn is_steered(policy: PolicyKind) -> bool {
+    match policy {
+        PolicyKind::GreyBox | PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => true,
+        PolicyKind::Pinned | PolicyKind::Observe => false,
     }
 }

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin;
 use super::assembly::{Assembly, OutOfIds};
+use super::fleet::Fleet;
 use crate::config::{ConfigError, Loaded, Source, changed_restart_keys, config_hash, load};
+use crate::control::{ControlHandle, Parts, spawn as spawn_control};
 use crate::driver::{DriverHandle, Invoke, Liveness, spawn};
 use crate::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, serve as serve_http};
-use crate::registry::Registry;
 use crate::telemetry::{Catalogue, HttpMetrics};
 
 /// Why a gateway did not start.
@@ -55,10 +56,12 @@ pub(super) struct Shared {
     pub(super) driver: DriverHandle,
     pub(super) liveness: Liveness,
     pub(super) readiness: Readiness,
-    pub(super) registry: Arc<ArcSwap<Registry>>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) control: ControlHandle,
     pub(super) loaded: ArcSwap<Loaded>,
     source: Source,
-    assembly: Mutex<Assembly>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
     host_cost_since: Mutex<Instant>,
 }
 
@@ -71,6 +74,7 @@ pub struct Gateway {
     public: JoinHandle<()>,
     admin: JoinHandle<()>,
     supervisor: JoinHandle<()>,
+    control: JoinHandle<()>,
 }
 
 impl Gateway {
@@ -86,16 +90,27 @@ impl Gateway {
         catalogue.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let mut assembly = Assembly::new(catalogue.clone());
         let (models, registry) = assembly.build(settings)?;
-        let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
+        let (driver, liveness, supervisor) =
+            spawn(models, invoker.clone(), catalogue.clone(), settings.driver);
+        let settings = Arc::new(settings.clone());
+        let fleet = Arc::new(Fleet::new(assembly, settings, driver.clone(), registry));
+        let readiness = Readiness::default();
+        let (control_handle, control) = spawn_control(Parts {
+            fleet: fleet.clone(),
+            invoker,
+            catalogue: catalogue.clone(),
+            readiness: readiness.clone(),
+        });
         let shared = Arc::new(Shared {
             catalogue,
             driver,
             liveness,
-            readiness: Readiness::default(),
-            registry: Arc::new(ArcSwap::from_pointee(registry)),
+            readiness,
+            fleet,
+            control: control_handle,
             loaded: ArcSwap::from_pointee(loaded.clone()),
             source,
-            assembly: Mutex::new(assembly),
+            reloading: Mutex::new(()),
             host_cost_since: Mutex::new(Instant::now()),
         });
         shared.note_loaded(&loaded, None);
@@ -103,7 +118,7 @@ impl Gateway {
         let telemetry = Arc::new(HttpMetrics::new(shared.catalogue.clone()));
         let state = HttpState::new(
             shared.driver.clone(),
-            shared.registry.clone(),
+            shared.fleet.registry().clone(),
             shared.readiness.clone(),
             http.clone(),
             telemetry.clone(),
@@ -129,7 +144,7 @@ impl Gateway {
         });
         shared.readiness.set_ready();
         tracing::info!(%public_address, %admin_address, models = ?shared.model_names(), "gateway is serving");
-        Ok(Self { shared, public_address, admin_address, public_stop, public, admin, supervisor })
+        Ok(Self { shared, public_address, admin_address, public_stop, public, admin, supervisor, control })
     }
 
     /// Where the inference protocol is served.
@@ -183,8 +198,12 @@ impl Gateway {
         };
         let is_finished = tokio::time::timeout(settings.drain_limit, finish).await.is_ok();
         public.abort();
+        if tokio::time::timeout(CONTROL_LIMIT, self.shared.control.stop()).await.is_err() {
+            tracing::warn!("the control loop did not stop in time; what it learned last is lost");
+        }
         self.admin.abort();
         self.supervisor.abort();
+        self.control.abort();
         if is_finished {
             tracing::info!("drained: every request was answered");
         } else {
@@ -196,6 +215,8 @@ impl Gateway {
 
 /// Scrapers and health checks; more are turned away.
 const ADMIN_CONNECTIONS: usize = 256;
+/// Time for the control loop to write what it learned.
+const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 /// Time for requests that are just being read when accepting stops.
 const LATE_REQUESTS: Duration = Duration::from_millis(50);
 
@@ -213,7 +234,7 @@ fn unix_seconds() -> i64 {
 
 impl Shared {
     fn model_names(&self) -> Vec<String> {
-        self.registry.load().iter().map(|model| model.name.clone()).collect()
+        self.fleet.registry().load().iter().map(|model| model.name.clone()).collect()
     }
 
     /// Sets the metrics that tell which configuration is in force.
@@ -244,18 +265,16 @@ impl Shared {
     }
 
     fn apply(&self, loaded: Loaded) -> Result<ReloadReport, ConfigError> {
-        let mut assembly = self.assembly.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let before = self.loaded.load_full();
-        let (models, registry) = assembly.build(&loaded.settings).map_err(|error| {
+        self.fleet.reload(Arc::new(loaded.settings.clone())).map_err(|error| {
             ConfigError::Problems(vec![crate::config::Problem {
                 place: "models".to_owned(),
                 position: None,
                 message: error.to_string(),
             }])
         })?;
-        // The driver first: a request validated against the new registry must find its model there.
-        self.driver.update_models(models);
-        self.registry.store(Arc::new(registry));
+        self.control.reload();
         self.note_loaded(&loaded, Some(&before));
         let report = ReloadReport {
             hash: config_hash(&loaded.config),
@@ -274,7 +293,9 @@ impl Shared {
         let hours = since.elapsed().as_secs_f64() / 3600.0;
         *since = Instant::now();
         if hourly > 0.0 {
-            self.catalogue.cost_usd.with_label_values(&["_gateway", "gateway_host"]).inc_by(hourly * hours);
+            let labels = &["_gateway", "gateway_host"];
+            self.catalogue.cost_usd.with_label_values(labels).inc_by(hourly * hours);
+            self.catalogue.savings_usd.with_label_values(labels).sub(hourly * hours);
         }
     }
 

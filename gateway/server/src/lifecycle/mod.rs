@@ -2,9 +2,11 @@
 
 mod admin;
 mod assembly;
+mod fleet;
 mod gateway;
 mod serve;
 mod watch;
 
+pub(crate) use fleet::{Fleet, NotApplied, Steered};
 pub use gateway::{Gateway, ReloadReport, StartError};
 pub use serve::{ServeError, serve};

@@ -3,6 +3,7 @@
 //! Deliberately absent: anything that could block the data path, and labels whose set of values is not closed.
 
 pub mod catalogue;
+pub mod control;
 mod events;
 mod http;
 mod limiter;
@@ -11,6 +12,7 @@ pub mod model;
 mod process;
 
 pub use catalogue::Catalogue;
+pub use control::ControlMetrics;
 pub use events::record_event;
 pub use http::HttpMetrics;
 pub use limiter::{Repeated, RepeatedFailures};

@@ -206,7 +206,7 @@ pub(crate) fn config(lambda: SocketAddr, plan: &str) -> String {
     format!(
         "[listen]\npublic_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n\
          [aws]\nendpoint_url = \"http://{lambda}\"\ncredentials = \"static-test\"\ninvoke_timeout_ms = 5000\n\
-         [drain]\ndrain_delay_ms = 100\n\
+         [drain]\ndrain_delay_ms = 100\n[control]\nprobe_interval_ms = 0\n\
          [models.echo]\nmanifest = \"model.toml\"\nfunction = \"f\"\n[models.echo.plan]\nmemory_mib = 1024\n{plan}\n"
     )
 }

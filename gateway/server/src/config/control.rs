@@ -1,0 +1,63 @@
+//! `[control]` and `[state]`: the control loop beside the models' policies.
+
+use std::path::PathBuf;
+
+use gateway_contract::Mebibytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Milliseconds;
+
+/// The control loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlConfig {
+    /// How often each model's alias is called with a no-op, the first time at the start, 0 (never) or at least 1,000, default 60,000.
+    /// A missing alias or a worker of another protocol version turns readiness to 503 until it is mended. Less: noticed sooner; each
+    /// call costs a request fee and a millisecond or two, and keeps a sandbox warm.
+    pub probe_interval_ms: Milliseconds,
+    /// Largest function memory that the account allows, MiB, 128 to 10,240, default 10,240. New accounts have 3,008.
+    #[schemars(range(min = 128, max = 10_240))]
+    pub account_memory_ceiling_mib: u32,
+    /// Sandboxes that the account may have at a time, at least 1, default 1,000; its requests per second are ten times that. Less: plans
+    /// with fewer and larger batches under high load.
+    #[schemars(range(min = 1))]
+    pub account_concurrency: u32,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            probe_interval_ms: Milliseconds::new(60_000),
+            account_memory_ceiling_mib: Mebibytes::LAMBDA_MAX.0,
+            account_concurrency: 1000,
+        }
+    }
+}
+
+impl ControlConfig {
+    /// First key out of its range, and the range.
+    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let interval = self.probe_interval_ms;
+        if interval != Milliseconds::new(0) && interval < Milliseconds::new(1000) {
+            return Err(("probe_interval_ms", "must be 0 or at least 1000"));
+        }
+        if !(128..=10_240).contains(&self.account_memory_ceiling_mib) {
+            return Err(("account_memory_ceiling_mib", "must be 128 to 10240"));
+        }
+        if self.account_concurrency == 0 {
+            return Err(("account_concurrency", "must be at least 1"));
+        }
+        Ok(())
+    }
+}
+
+/// What is kept over restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// Folder for what was learned and the last good plan of each model, relative to the configuration file; it is made if it is not
+    /// there. Default: none, and each start begins with the configured plans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+}

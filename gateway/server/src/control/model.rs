@@ -1,0 +1,270 @@
+//! What the loop keeps of one model between turns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gateway_contract::{Rung, ServiceObservation, ServiceOutcome, ServingPlan, WindowStats};
+use optimizer_tuner::{Economics, TunerReport, TunerSettings, TunerState};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::decide::Decide;
+use super::handle::{Pinning, Snapshot};
+use super::point::StoredPlan;
+use super::store::StoredState;
+use crate::driver::Observed;
+use crate::lifecycle::Steered;
+use crate::telemetry::ControlMetrics;
+
+/// How long Lambda keeps an idle sandbox at the least, as far as is known: an alias used within this time is warm.
+const STAYS_WARM: Duration = Duration::from_secs(300);
+
+/// One model.
+pub(super) struct ModelControl {
+    pub(super) steered: Steered,
+    /// `None`: it has panicked too often, or is at work.
+    pub(super) tuner: Option<Box<dyn Decide>>,
+    pub(super) metrics: ControlMetrics,
+    /// Not yet handed over.
+    pub(super) waiting: Vec<ServiceObservation>,
+    pub(super) next_window: Instant,
+    pub(super) report: TunerReport,
+    pub(super) last_window: WindowStats,
+    /// A plan whose aliases are being warmed.
+    pub(super) switching: Option<ServingPlan>,
+    /// Aliases of `policy` that are not there.
+    pub(super) missing: BTreeMap<String, Rung>,
+    /// When an alias last answered.
+    answered: BTreeMap<String, Instant>,
+    /// Why the configured plan cannot be served.
+    pub(super) unservable: Option<String>,
+    pub(super) next_probe: Option<Instant>,
+    pub(super) is_probing: bool,
+    /// Whether something was learned since the last save.
+    pub(super) is_changed: bool,
+    pub(super) last_state: Option<TunerState>,
+    /// Panics of its tuner that followed one another, and the last one's time.
+    pub(super) panics: (u32, Instant),
+    /// Attempts to bring the tuner's plan and the one in force together.
+    pub(super) resyncs: u32,
+    explored_usd: f64,
+}
+
+impl ModelControl {
+    pub(super) fn new(steered: Steered, metrics: ControlMetrics, now: Instant) -> Self {
+        metrics.plan(&steered.plan);
+        let mut model = Self {
+            next_window: now + steered.policy.window,
+            metrics,
+            tuner: None,
+            waiting: Vec::new(),
+            report: TunerReport::default(),
+            last_window: WindowStats::default(),
+            switching: None,
+            missing: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            unservable: None,
+            next_probe: None,
+            is_probing: false,
+            is_changed: false,
+            last_state: None,
+            panics: (0, now),
+            resyncs: 0,
+            explored_usd: 0.0,
+            steered,
+        };
+        model.note_answers(now);
+        model
+    }
+
+    /// The aliases of the plan in force count as warm: requests are about to use them.
+    pub(super) fn note_answers(&mut self, now: Instant) {
+        for rung in &self.steered.plan.rungs {
+            self.answered.insert(rung.qualifier.clone(), now);
+        }
+    }
+
+    /// Takes an observation in.
+    pub(super) fn observe(&mut self, observed: Observed, now: Instant) {
+        if observed.observation.outcome == ServiceOutcome::Completed {
+            match self.answered.get_mut(&*observed.qualifier) {
+                Some(at) => *at = now,
+                None => {
+                    self.answered.insert(observed.qualifier.to_string(), now);
+                }
+            }
+        }
+        self.waiting.push(observed.observation);
+        self.is_changed = true;
+    }
+
+    /// When the next window ends after one that ended now; windows that were slept through are left out.
+    pub(super) fn schedule_window(&mut self, now: Instant) {
+        let window = self.steered.policy.window;
+        self.next_window += window;
+        if self.next_window <= now {
+            self.next_window = now + window;
+        }
+    }
+
+    /// The policy without the sizes whose aliases are not there.
+    pub(super) fn policy(&self) -> TunerSettings {
+        let mut policy = self.steered.policy.clone();
+        let is_missing = |size| self.missing.values().any(|rung| rung.memory_mib == size);
+        let left: Vec<_> =
+            policy.bounds.memory_mib.iter().copied().filter(|&size| !is_missing(size)).collect();
+        if left.first().is_some_and(|&smallest| smallest <= policy.account.memory_ceiling) {
+            policy.bounds.memory_mib = left;
+        }
+        policy
+    }
+
+    pub(super) fn economics(&self) -> Economics {
+        Economics {
+            prices: self.steered.prices.clone(),
+            architecture: self.steered.architecture,
+            month_gb_seconds: 0.0,
+        }
+    }
+
+    /// Whether a plan runs on an alias that is not there.
+    pub(super) fn uses_missing(&self, plan: &ServingPlan) -> bool {
+        rungs(plan).any(|rung| self.missing.contains_key(&rung.qualifier))
+    }
+
+    /// What to warm, and how many sandboxes of each, before `plan` is put into force.
+    pub(super) fn cold_rungs(&self, plan: &ServingPlan, now: Instant) -> Vec<(Rung, usize)> {
+        let most = self.steered.max_warm_up_environments;
+        let is_warm = |rung: &Rung| {
+            self.answered.get(&rung.qualifier).is_some_and(|&at| now.duration_since(at) < STAYS_WARM)
+        };
+        let expected = self.report.incumbent.as_ref().map_or(1.0, |plan| plan.expected.concurrency);
+        let expected =
+            if expected.is_finite() { expected.ceil().clamp(1.0, f64::from(most.max(1))) } else { 1.0 };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1 to 1000")]
+        let expected = expected as usize;
+        let mut cold: Vec<(Rung, usize)> = Vec::new();
+        if most > 0 {
+            let serving = plan.rungs.iter().map(|rung| (rung, expected));
+            let canary = plan.canary.iter().map(|canary| (&canary.rung, 1));
+            for (rung, count) in serving.chain(canary).filter(|(rung, _)| !is_warm(rung)) {
+                if !cold.iter().any(|(other, _)| other.qualifier == rung.qualifier) {
+                    cold.push((rung.clone(), count));
+                }
+            }
+        }
+        cold
+    }
+
+    /// What to probe: the configured plan's aliases, and those that were missing.
+    pub(super) fn probed_rungs(&self) -> Vec<(Rung, usize)> {
+        let mut probed: Vec<(Rung, usize)> = Vec::new();
+        for rung in self.steered.base.rungs.iter().chain(self.missing.values()) {
+            if !probed.iter().any(|(other, _)| other.qualifier == rung.qualifier) {
+                probed.push((rung.clone(), 1));
+            }
+        }
+        probed
+    }
+
+    pub(super) fn is_base_alias(&self, qualifier: &str) -> bool {
+        self.steered.base.rungs.iter().any(|rung| rung.qualifier == qualifier)
+    }
+
+    /// The rung behind an alias of the plan in force.
+    pub(super) fn rung_of(&self, qualifier: &str) -> Option<Rung> {
+        rungs(&self.steered.plan).find(|rung| rung.qualifier == qualifier).cloned()
+    }
+
+    /// Takes a report in.
+    pub(super) fn note_report(&mut self, report: TunerReport) {
+        self.metrics.explored(report.exploration_usd - self.explored_usd);
+        self.explored_usd = report.exploration_usd;
+        self.report = report;
+    }
+
+    /// What is written to the disk.
+    pub(super) fn stored(&self, tuner: TunerState) -> StoredState {
+        let is_chosen = StoredPlan::of(&self.steered.plan) != StoredPlan::of(&self.steered.base);
+        StoredState {
+            model: self.steered.name.clone(),
+            manifest: self.steered.manifest.clone(),
+            function: self.steered.function.to_string(),
+            plan: is_chosen.then(|| StoredPlan::of(&self.steered.plan)),
+            tuner,
+        }
+    }
+
+    /// What operators see.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let report = &self.report;
+        let common = json!({
+            "model": self.steered.name,
+            "policy": self.steered.policy.policy,
+            "phase": report.phase,
+            "plan": plan_json(&self.steered.plan),
+            "warming_revision": self.switching.as_ref().map(|plan| plan.revision.0),
+            "missing_aliases": self.missing.keys().collect::<Vec<_>>(),
+            "unservable": self.unservable,
+        });
+        let with = |fields: Value| {
+            let mut value = common.clone();
+            if let (Value::Object(all), Value::Object(more)) = (&mut value, fields) {
+                all.extend(more);
+            }
+            value
+        };
+        let summary = json!({
+            "incumbent": report.incumbent, "recommended": report.recommended, "realised": report.realised, "load": report.load,
+        });
+        let detail = json!({
+            "slo_latency_ms": self.steered.base.slo_latency.as_secs_f64() * 1e3,
+            "slo_percentile": self.steered.policy.slo_percentile,
+            "last_window": window_json(&self.last_window),
+            "report": report,
+        });
+        Snapshot {
+            summary: with(summary),
+            detail: with(detail),
+            pinning: Some(Pinning {
+                in_force: self.steered.plan.clone(),
+                base: self.steered.base.clone(),
+                allowed: self.policy().bounds.memory_mib,
+            }),
+        }
+    }
+}
+
+fn rungs(plan: &ServingPlan) -> impl Iterator<Item = &Rung> {
+    plan.rungs.iter().chain(plan.canary.iter().map(|canary| &canary.rung))
+}
+
+fn rung_json(rung: &Rung) -> Value {
+    json!({
+        "max_items": rung.max_items, "qualifier": rung.qualifier, "memory_mib": rung.memory_mib.0,
+        "process_count": rung.process_count,
+    })
+}
+
+fn plan_json(plan: &ServingPlan) -> Value {
+    let canary =
+        plan.canary.as_ref().map(|canary| json!({ "every": canary.every, "rung": rung_json(&canary.rung) }));
+    json!({
+        "revision": plan.revision.0,
+        "max_batch_size": plan.max_batch_size,
+        "max_queue_delay_ms": plan.max_queue_delay.as_secs_f64() * 1e3,
+        "rungs": plan.rungs.iter().map(rung_json).collect::<Vec<_>>(),
+        "canary": canary,
+    })
+}
+
+fn window_json(stats: &WindowStats) -> Value {
+    json!({
+        "length_ms": stats.length.as_secs_f64() * 1e3,
+        "requests": stats.requests, "items": stats.items, "answered": stats.answered, "within_slo": stats.within_slo,
+        "shed": stats.shed, "failed": stats.failed, "batches": stats.batches, "batch_items": stats.batch_items,
+        "throttled": stats.throttled, "cost_usd": stats.cost_usd, "estimated_cost_usd": stats.estimated_cost_usd,
+        "canary_cost_usd": stats.canary_cost_usd,
+        "latency_ms": stats.latency_at_percentile.map(|latency| latency.as_secs_f64() * 1e3),
+    })
+}

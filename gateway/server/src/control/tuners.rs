@@ -1,0 +1,154 @@
+//! How a tuner begins: fresh, from the disk, or again after a panic.
+
+use std::time::Duration;
+
+use optimizer_tuner::{PolicyKind, TunerState};
+use tokio::time::Instant;
+
+use super::decide::Decide;
+use super::model::ModelControl;
+use super::store::{LoadError, Store, StoredState};
+use super::task::ControlLoop;
+use crate::driver::Invoke;
+use crate::lifecycle::Steered;
+use crate::telemetry::ControlMetrics;
+use crate::telemetry::control::Fallback;
+
+/// Panics that follow one another within this time count together.
+const PANIC_WINDOW: Duration = Duration::from_secs(600);
+/// After so many the learned state is under suspicion, and the tuner begins without it.
+const PANICS_WITH_STATE: u32 = 2;
+/// After so many a new tuner does not help; the plan in force stays.
+const MAX_PANICS: u32 = 5;
+
+impl<S: Invoke> ControlLoop<S> {
+    /// Takes a model up, with what was learned of it before this process.
+    pub(super) async fn add_model(&mut self, steered: Steered) {
+        let now = Instant::now();
+        let metrics = ControlMetrics::new(self.parts.catalogue.clone(), &steered.name);
+        let stored = load(self.store.clone(), &steered, &metrics).await;
+        let mut model = ModelControl::new(steered, metrics, now);
+        model.next_probe = self.parts.fleet.settings().probe_interval.map(|_| now);
+        let id = model.steered.id;
+        let stored_plan = stored.as_ref().and_then(|stored| {
+            let allowed = model.policy().bounds.memory_mib;
+            stored.plan.as_ref()?.plan(&model.steered.base, &allowed)
+        });
+        model.last_state = stored.map(|stored| stored.tuner);
+        let is_steered = match model.steered.policy.policy {
+            PolicyKind::GreyBox | PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => true,
+            PolicyKind::Pinned | PolicyKind::Observe => false,
+        };
+        // After a restart of the loop alone, the plan in force is newer than the one on the disk.
+        let is_first = model.steered.plan == model.steered.base;
+        let wanted = if is_first { stored_plan } else { Some(model.steered.plan.clone()) };
+        self.models.insert(id, model);
+        self.begin(id, true).await;
+        if let Some(plan) = wanted.filter(|_| is_steered) {
+            self.show_plan(id, plan);
+        }
+        self.queued.push_back((id, super::decide::Input::default()));
+    }
+
+    /// A tuner has panicked: another one takes over, first with what was saved last, then without.
+    pub(super) async fn revive(&mut self, id: gateway_contract::ModelId) {
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let now = Instant::now();
+        let (count, last) = model.panics;
+        let count = if now.duration_since(last) < PANIC_WINDOW { count + 1 } else { 1 };
+        model.panics = (count, now);
+        model.switching = None;
+        model.metrics.fell_back(Fallback::Panic);
+        self.parts.catalogue.control_restarts.inc();
+        let name = &model.steered.name;
+        if count > MAX_PANICS {
+            tracing::error!(model = %name, count, "the tuner panics again and again and stays off; the plan in force stays");
+            return;
+        }
+        let with_state = count <= PANICS_WITH_STATE;
+        tracing::error!(model = %name, count, with_state, "the tuner panicked; the plan in force stays and another tuner takes over");
+        let plan = model.steered.plan.clone();
+        let is_chosen = model.steered.base != plan;
+        self.begin(id, with_state).await;
+        if is_chosen {
+            self.show_plan(id, plan);
+        }
+    }
+
+    /// Makes a tuner, away from the serving threads: taking state up may be heavy, and may panic on state that is wrong.
+    async fn begin(&mut self, id: gateway_contract::ModelId, with_state: bool) {
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let (settings, base, economics) = (model.policy(), model.steered.base.clone(), model.economics());
+        let state = model.last_state.clone().filter(|_| with_state);
+        let had_state = state.is_some();
+        let make = self.make.clone();
+        let made =
+            tokio::task::spawn_blocking(move || -> Result<(Box<dyn Decide>, Option<String>), String> {
+                let mut tuner = make(settings, base, economics).map_err(|error| error.to_string())?;
+                let restored = state.map(|state: TunerState| tuner.restore(state));
+                let refused = restored.and_then(Result::err).map(|error| error.to_string());
+                Ok((tuner, refused))
+            });
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let name = model.steered.name.clone();
+        let made = made.await;
+        let refused = match made {
+            Ok(Ok((tuner, refused))) => {
+                model.tuner = Some(tuner);
+                if had_state && refused.is_none() {
+                    tracing::info!(model = %name, "learned state was taken up");
+                }
+                refused
+            }
+            Ok(Err(reason)) => {
+                tracing::error!(model = %name, %reason, "no tuner: the plan in force stays");
+                return;
+            }
+            Err(_) if had_state => Some("it makes the tuner panic".to_owned()),
+            Err(error) => {
+                tracing::error!(model = %name, %error, "no tuner: the plan in force stays");
+                return;
+            }
+        };
+        if let Some(reason) = refused {
+            self.reject_state(id, reason);
+            if self.models.get(&id).is_some_and(|model| model.tuner.is_none()) {
+                Box::pin(self.begin(id, false)).await;
+            }
+        }
+    }
+
+    /// The state's form holds, but the tuner does not take it.
+    fn reject_state(&mut self, id: gateway_contract::ModelId, reason: String) {
+        let Some(model) = self.models.get_mut(&id) else { return };
+        model.last_state = None;
+        model.metrics.fell_back(Fallback::CorruptState);
+        let aside = self.store.as_ref().map(|store| store.set_aside(&model.steered.name, reason.clone()));
+        let kept = aside.and_then(Result::ok).map(|error| error.to_string());
+        tracing::error!(model = %model.steered.name, %reason, kept, "LEARNED STATE CANNOT BE USED: the configured plan serves, and learning begins anew");
+    }
+}
+
+/// Reads what was learned of a model before this process.
+async fn load(store: Option<Store>, steered: &Steered, metrics: &ControlMetrics) -> Option<StoredState> {
+    let (store, name) = (store?, steered.name.clone());
+    let loaded = tokio::task::spawn_blocking(move || store.load(&name)).await.ok()?;
+    match loaded {
+        Ok(Some(stored)) if stored.manifest != steered.manifest || *stored.function != *steered.function => {
+            tracing::info!(
+                model = %steered.name, learned_of = ?stored.manifest,
+                "learned state is of another model version or function and is left aside; learning begins anew"
+            );
+            None
+        }
+        Ok(stored) => stored,
+        Err(error @ (LoadError::Corrupt { .. } | LoadError::Unreadable(_))) => {
+            metrics.fell_back(Fallback::CorruptState);
+            tracing::error!(
+                model = %steered.name, %error,
+                "LEARNED STATE CANNOT BE USED: the configured plan serves, and learning begins anew"
+            );
+            None
+        }
+    }
+}

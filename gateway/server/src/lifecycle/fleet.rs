@@ -1,0 +1,135 @@
+//! The served models and their plans in force, behind one lock: what a reload replaces and what the control loop steers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServingPlan};
+use optimizer_tuner::TunerSettings;
+
+use super::assembly::{Assembly, OutOfIds};
+use crate::config::Settings;
+use crate::driver::{DriverHandle, ModelSet};
+use crate::registry::Registry;
+
+/// The models, the driver that serves them and the registry that the front ends read.
+pub(crate) struct Fleet {
+    inner: Mutex<Inner>,
+    driver: DriverHandle,
+    registry: Arc<ArcSwap<Registry>>,
+}
+
+struct Inner {
+    assembly: Assembly,
+    settings: Arc<Settings>,
+}
+
+/// A model as the control loop sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Steered {
+    pub(crate) id: ModelId,
+    pub(crate) name: String,
+    pub(crate) function: Arc<str>,
+    pub(crate) architecture: Architecture,
+    /// Name and version in its manifest.
+    pub(crate) manifest: (String, String),
+    /// The configured plan, under the revision in force.
+    pub(crate) base: ServingPlan,
+    /// The plan in force.
+    pub(crate) plan: ServingPlan,
+    pub(crate) policy: TunerSettings,
+    pub(crate) max_warm_up_environments: u32,
+    pub(crate) prices: PriceTable,
+}
+
+/// Why a plan was not put into force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotApplied {
+    /// A reload has removed the model, or given it another id.
+    #[error("the model is not served any more")]
+    Gone,
+    /// Its revision is not above the one in force.
+    #[error("revision {given} is not above {in_force}, the one in force")]
+    Stale { given: u64, in_force: u64 },
+    /// The engine could not serve it.
+    #[error("the plan is not valid: {0}")]
+    Invalid(#[from] gateway_contract::PlanError),
+    /// It cannot happen to a model that has an id.
+    #[error(transparent)]
+    OutOfIds(#[from] OutOfIds),
+}
+
+impl Fleet {
+    /// Puts the parts together. `assembly` has built what the driver serves, from `settings`.
+    pub(super) fn new(
+        assembly: Assembly,
+        settings: Arc<Settings>,
+        driver: DriverHandle,
+        registry: Registry,
+    ) -> Self {
+        let registry = Arc::new(ArcSwap::from_pointee(registry));
+        Self { inner: Mutex::new(Inner { assembly, settings }), driver, registry }
+    }
+
+    pub(crate) fn driver(&self) -> &DriverHandle {
+        &self.driver
+    }
+
+    pub(super) fn registry(&self) -> &Arc<ArcSwap<Registry>> {
+        &self.registry
+    }
+
+    /// The configuration in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.lock().settings.clone()
+    }
+
+    /// All models.
+    pub(crate) fn steered(&self) -> Vec<Steered> {
+        let inner = self.lock();
+        inner
+            .settings
+            .models
+            .iter()
+            .filter_map(|model| inner.assembly.steered(model, &inner.settings))
+            .collect()
+    }
+
+    /// Puts another configuration into force, as a whole.
+    pub(super) fn reload(&self, settings: Arc<Settings>) -> Result<(), OutOfIds> {
+        let mut inner = self.lock();
+        let (models, registry) = inner.assembly.build(&settings)?;
+        inner.settings = settings;
+        self.publish(models, registry);
+        Ok(())
+    }
+
+    /// Puts another plan of a model into force.
+    ///
+    /// # Errors
+    /// Why it was not; the one before stays.
+    pub(crate) fn set_plan(&self, plan: ServingPlan) -> Result<(), NotApplied> {
+        plan.validate()?;
+        let mut inner = self.lock();
+        let in_force = inner.assembly.plan_mut(plan.model).ok_or(NotApplied::Gone)?;
+        if plan.revision <= in_force.revision {
+            let (PlanRevision(given), PlanRevision(in_force)) = (plan.revision, in_force.revision);
+            return Err(NotApplied::Stale { given, in_force });
+        }
+        *in_force = plan;
+        let settings = inner.settings.clone();
+        let (models, registry) = inner.assembly.build(&settings)?;
+        self.publish(models, registry);
+        Ok(())
+    }
+
+    /// Called with the lock held, so that what is published last is the newest.
+    fn publish(&self, models: Arc<ModelSet>, registry: Registry) {
+        // The driver first: a request validated against the new registry must find its model there.
+        self.driver.update_models(models);
+        self.registry.store(Arc::new(registry));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
