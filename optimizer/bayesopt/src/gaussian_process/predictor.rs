@@ -185,7 +185,8 @@ impl Predictor {
                 }
                 let diagonal = lower.last().copied().unwrap_or(0.0);
                 for lane in 0..LANES {
-                    let rest = block.get(row + 1).map_or(0.0, |covariances| covariances[group * LANES + lane]);
+                    let rest =
+                        block.get(row + 1).map_or(0.0, |covariances| covariances[group * LANES + lane]);
                     let second = sums[1][lane] + diagonal * rest;
                     explained[lane] += sums[0][lane] * sums[0][lane] + second * second;
                 }
