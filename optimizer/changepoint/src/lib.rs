@@ -82,6 +82,6 @@ pub struct Regime {
     pub rate: RateEstimate,
     /// Index of dispersion (variance / mean) of counts, 1..=136; 1 is Poisson.
     pub dispersion: f64,
-    /// Windows since it began.
+    /// Windows seen in it; after a burst those before the burst count again.
     pub windows: u64,
 }

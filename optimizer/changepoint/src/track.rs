@@ -29,6 +29,8 @@ pub(crate) struct Track {
     pub(crate) regime: RegimeEstimator,
     before: Option<RegimeEstimator>,
     latest: Latest,
+    /// Windows since the last change, the present one included: no later change can have begun before.
+    since_change: u64,
 }
 
 /// The latest counts, oldest first.
@@ -61,6 +63,7 @@ impl Track {
     /// Remembers a count; to be called first in a window.
     pub(crate) fn remember(&mut self, count: f64) {
         self.latest.push(count);
+        self.since_change = self.since_change.saturating_add(1);
     }
 
     /// Whether no change has been found yet.
@@ -75,21 +78,22 @@ impl Track {
         list
     }
 
-    /// Whether the latest `windows` windows lie in this direction of the regime.
-    pub(crate) fn goes(&self, windows: u32, direction: Direction) -> bool {
+    /// Whether a change in this direction can have begun `windows` windows ago (this one included).
+    pub(crate) fn can_have_begun(&self, windows: u32, direction: Direction) -> bool {
         let sum: f64 = self.latest.iter().take(windows as usize).sum();
         let expected = f64::from(windows) * self.regime.mean();
-        match direction {
+        let along = match direction {
             Direction::Up => sum > expected,
             Direction::Down => sum < expected,
-        }
+        };
+        along && u64::from(windows) <= self.since_change
     }
 
     /// Windows since the most likely moment of a change in this direction, this one included: at least 1.
     pub(crate) fn likeliest_split(&self, direction: Direction) -> u32 {
         let mean = self.regime.mean();
         let (mut sum, mut windows, mut best) = (0.0, 0.0, (f64::NEG_INFINITY, 1));
-        let horizon = usize::try_from(self.regime.windows()).unwrap_or(usize::MAX).saturating_add(1);
+        let horizon = usize::try_from(self.since_change).unwrap_or(usize::MAX);
         for (index, count) in (1_u32..).zip(self.latest.iter().take(horizon)) {
             sum += count;
             windows += 1.0;
@@ -109,6 +113,7 @@ impl Track {
     /// Ends the regime: a new one began `windows` windows ago (this one included).
     pub(crate) fn change(&mut self, windows: u32, direction: Direction, probability: f64) -> ChangePoint {
         let windows = windows.max(1);
+        self.since_change = u64::from(windows);
         let newest = self.latest.iter().next().unwrap_or(0.0);
         let sum: f64 = self.latest.iter().take(windows as usize).sum();
         let length = f64::from(windows);

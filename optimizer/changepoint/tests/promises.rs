@@ -72,11 +72,11 @@ fn small_step_in_noisy_counts_is_found_within_its_bound() {
 
 #[test]
 fn stationary_counts_seldom_alarm_at_any_dispersion() {
-    // One in 10,000 allowed: 2 expected at most in 20,000; 8 is beyond luck.
+    // One in 10,000 allowed: fewer than one expected in 8000; 6 are beyond luck.
     for kind in ALARMING {
         for (mean, dispersion) in [(5.0, 1.0), (20.0, 2.0), (80.0, 5.0), (5.0, 27.0), (500.0, 27.0)] {
-            let alarms = Traffic::new(kind, 5).flow(mean, dispersion, 20_000).len();
-            assert!(alarms < 8, "{} at {mean}, dispersion {dispersion}: {alarms}", kind.name());
+            let alarms = Traffic::new(kind, 5).flow(mean, dispersion, 8000).len();
+            assert!(alarms < 6, "{} at {mean}, dispersion {dispersion}: {alarms}", kind.name());
         }
     }
 }
@@ -181,4 +181,30 @@ fn none_never_alarms_and_still_knows_the_rate() {
     traffic.flow(20.0, 1.0, 300);
     assert!(traffic.flow(200.0, 1.0, 3000).is_empty());
     assert!((traffic.detector.regime().rate.mean - 200.0).abs() < 10.0);
+}
+
+#[test]
+fn change_never_began_before_the_one_before_it() {
+    for kind in ALARMING {
+        let mut traffic = Traffic::new(kind, 81);
+        let mut last_began = None;
+        let mut now = 0;
+        for mean in [100.0, 20.0, 100.0, 30.0, 110.0, 25.0] {
+            for (window, change) in traffic.flow(mean, 5.0, 40) {
+                let began = now + window - change.windows_ago;
+                assert!(
+                    last_began.is_none_or(|last| began >= last),
+                    "{}: {began} after {last_began:?}",
+                    kind.name()
+                );
+                last_began = Some(began);
+            }
+            now += 40;
+        }
+        assert!(
+            last_began.is_some_and(|began| began >= 195),
+            "{}: last step dated {last_began:?}",
+            kind.name()
+        );
+    }
 }
