@@ -85,6 +85,16 @@ struct Kind {
 
 const ONE: &[f64] = &[1.0];
 const SEVERAL: &[f64] = &[0.5, 0.2, 0.15, 0.1, 0.0, 0.0, 0.0, 0.05];
+/// Geometric, mean 3.3: some requests exceed the bound by themselves.
+const WIDE: [f64; 60] = {
+    let mut weights = [1.0; 60];
+    let mut at = 1;
+    while at < 60 {
+        weights[at] = weights[at - 1] * 0.7;
+        at += 1;
+    }
+    weights
+};
 const PLAIN: &[(u32, u32, u32)] = &[(10_000, 1769, 1)];
 const LADDER: &[(u32, u32, u32)] = &[(2, 1769, 1), (8, 3538, 2), (10_000, 7076, 4)];
 
@@ -102,7 +112,7 @@ fn models() -> [Model; 3] {
     ]
 }
 
-fn kinds() -> [Kind; 8] {
+fn kinds() -> [Kind; 9] {
     let kind = |name, packing, max_batch_size, delay, rungs, items| Kind {
         name,
         packing,
@@ -120,6 +130,7 @@ fn kinds() -> [Kind; 8] {
         kind("deadline 16, delay", PackingPolicy::Deadline, 16, 0.4, LADDER, ONE),
         kind("deadline 32, several items", PackingPolicy::Deadline, 32, 1.0, LADDER, SEVERAL),
         kind("fifo 16, several items", PackingPolicy::Fifo, 16, 0.3, PLAIN, SEVERAL),
+        kind("deadline 24, wide requests", PackingPolicy::Deadline, 24, 0.6, LADDER, &WIDE),
     ]
 }
 
@@ -257,7 +268,7 @@ fn switching(mut cell: Cell) -> Cell {
 
 /// The law as a gateway would find it: by counting arrivals in windows of 250 ms and of 4 s.
 fn described_by_counts(mut cell: Cell) -> Cell {
-    let (short, long) = (Duration::from_millis(250), Duration::from_secs(4));
+    let (short, long) = (Duration::from_millis(20), Duration::from_secs(4));
     let rate = cell.law.requests_per_second;
     let at = |window: Duration| (window, dispersion(cell.arrivals().as_mut(), window.as_secs_f64()));
     cell.law = ArrivalLaw::from_two_windows(rate, at(short), at(long));

@@ -105,17 +105,50 @@ impl ItemsPerRequest {
         (self.mean_square - self.mean) / (2.0 * self.mean)
     }
 
-    /// The law of that excess, from 0 on: P(K > k)/E\[K\], the overshoot of a renewal process.
-    pub(crate) fn excess_pmf(&self) -> Vec<f64> {
+    /// The smallest number of items that a share of at most `rare` of the requests exceeds or equals, less one.
+    pub(crate) fn reached(&self, rare: f64) -> usize {
         let mut left = 1.0;
-        let mut excess = Vec::with_capacity(self.pmf.len());
-        for p in &self.pmf {
-            excess.push(left / self.mean);
+        let above = self.pmf.iter().position(|p| {
             left -= p;
+            left < rare
+        });
+        above.map_or(self.pmf.len(), |at| at + 1)
+    }
+
+    /// The law with few sizes: singly up to 8, then in groups that widen by half, each as the two whole numbers about its mean.
+    /// The mean is kept.
+    pub(crate) fn thinned(&self) -> Vec<(usize, f64)> {
+        let mut sizes: Vec<(usize, f64)> = Vec::new();
+        let mut add = |size: usize, p: f64| match sizes.last_mut() {
+            _ if p <= 0.0 => {}
+            Some(last) if last.0 == size => last.1 += p,
+            _ => sizes.push((size, p)),
+        };
+        let mut from = 0;
+        while from < self.pmf.len() {
+            let until =
+                (from + 1).max(if from < SINGLE_SIZES { 0 } else { from + from / 2 }).min(self.pmf.len());
+            let group = &self.pmf[from..until];
+            let mass: f64 = group.iter().sum();
+            let mean =
+                group.iter().zip(from + 1..).map(|(p, size)| p * size as f64).sum::<f64>() / mass.max(1e-300);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a size of the group"
+            )]
+            let low = mean as usize;
+            let share = mean - low as f64;
+            add(low, mass * (1.0 - share));
+            add(low + 1, mass * share);
+            from = until;
         }
-        excess
+        sizes
     }
 }
+
+/// Sizes of requests that are told apart one by one.
+const SINGLE_SIZES: usize = 8;
 
 impl ArrivalLaw {
     /// Poisson arrivals of single items.
@@ -222,12 +255,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_within_a_request_leaves_the_excess() {
-        let items = ItemsPerRequest::new(vec![1.0, 1.0, 2.0]).unwrap();
-        let excess = items.excess_pmf();
-        assert!((excess.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        let mean: f64 = excess.iter().enumerate().map(|(k, p)| k as f64 * p).sum();
-        assert!((mean - items.mean_excess()).abs() < 1e-12);
+    fn thinning_keeps_the_mean_and_nearly_the_spread() {
+        let weights: Vec<f64> = (0..200).map(|at| 0.97_f64.powi(at)).collect();
+        let items = ItemsPerRequest::new(weights).unwrap();
+        let sizes = items.thinned();
+        assert!(sizes.len() < 30 && sizes.windows(2).all(|pair| pair[0].0 < pair[1].0), "{sizes:?}");
+        let moment = |power: i32| sizes.iter().map(|(k, p)| p * (*k as f64).powi(power)).sum::<f64>();
+        assert!((moment(0) - 1.0).abs() < 1e-9 && (moment(1) / items.mean() - 1.0).abs() < 1e-9);
+        assert!((moment(2) / items.mean_square - 1.0).abs() < 0.02);
+        let few = ItemsPerRequest::new(vec![0.5, 0.0, 0.3, 0.2]).unwrap();
+        assert_eq!(few.thinned(), [(1, 0.5), (3, 0.3), (4, 0.2)]);
+        assert_eq!((few.reached(0.01), few.reached(0.25), ItemsPerRequest::one().reached(0.01)), (4, 3, 1));
     }
 
     #[test]

@@ -9,12 +9,15 @@
 //! interpolation between them is good to about 1e-3 of a probability.
 //!
 //! A batch is started by a request of K items that meets an empty queue, or by what a full batch left over of the request that filled it. Both
-//! starts are in tables of their own; for single items they are the same.
+//! starts are in tables of their own; for single items they are the same. A bound that many requests reach by themselves has tables of its
+//! own, since such requests leave full batches at once; they are built when first asked for.
 //!
 //! Rates lie side by side, so that one look-up reads all of them.
 //!
 //! Bounds: memory is lanes × items × [`STEPS`] × 4 bytes (twice for requests of several items): 0.4 MB at 8 rates and 128 items.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::arrival::{ArrivalLaw, FormulaError, RateMemory};
@@ -23,6 +26,8 @@ use super::panjer::{Moments, NEGLIGIBLE, fading_moments, panjer, window_moments}
 
 /// Cells of the time axis.
 pub(crate) const STEPS: usize = 96;
+/// A bound that fewer requests reach than this share is served by the shared table.
+const RARE: f64 = 2e-3;
 /// Most rates side by side in a table.
 pub(crate) const LANES_MAX: usize = MAX_NODES;
 
@@ -37,12 +42,17 @@ pub struct ArrivalTable {
     pub(crate) horizon: f64,
     /// `∫Λ` by node and time: mean.
     means: Vec<f64>,
-    /// For bounds above the largest request; then one for each smaller bound, from 1 on.
-    starts: Vec<StartTable>,
+    moments: Vec<Vec<Moments>>,
+    /// Items per request, thinned out.
+    pub(crate) sizes: Vec<(usize, f64)>,
+    /// For bounds that hardly any request reaches.
+    shared: StartTable,
+    /// For bounds from 1 on that requests do reach: each is built when it is first asked for.
+    small: Vec<OnceLock<StartTable>>,
 }
 
 /// How batches of one bound begin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct StartTable {
     lanes: usize,
     /// P(items ≥ n) of a batch that a request started, by n, then time, then node.
@@ -82,11 +92,17 @@ impl ArrivalTable {
             max_items: max_items as usize,
             horizon: horizon.as_secs_f64().max(1e-6),
             means: Vec::new(),
-            starts: Vec::new(),
+            moments: Vec::new(),
+            sizes: law.items_per_request.thinned(),
+            shared: StartTable::default(),
+            small: vec![OnceLock::new(); law.items_per_request.reached(RARE)],
         };
-        let moments: Vec<Vec<Moments>> = table.nodes.iter().map(|node| table.moments(node.rate)).collect();
-        table.means = moments.iter().flatten().map(|moment| moment.mean).collect();
-        table.starts = table.build_starts(&moments);
+        table.moments = table.nodes.iter().map(|node| table.moments(node.rate)).collect();
+        table.means = table.moments.iter().flatten().map(|moment| moment.mean).collect();
+        if table.max_items > table.small.len() {
+            let larger = law.items_per_request.max() + 1;
+            table.shared = table.build_start(table.max_items, larger.max(table.max_items));
+        }
         Ok(table)
     }
 
@@ -119,7 +135,10 @@ impl ArrivalTable {
 
     /// How batches of this bound begin.
     pub(crate) fn start(&self, max_batch_size: usize) -> &StartTable {
-        &self.starts[if max_batch_size > self.law.items_per_request.max() { 0 } else { max_batch_size }]
+        match self.small.get(max_batch_size - 1) {
+            Some(small) => small.get_or_init(|| self.build_start(max_batch_size, max_batch_size)),
+            None => &self.shared,
+        }
     }
 
     /// Mean requests within `seconds` after a start at a node.
@@ -135,58 +154,56 @@ impl ArrivalTable {
         }
     }
 
-    fn build_starts(&self, moments: &[Vec<Moments>]) -> Vec<StartTable> {
-        let items = &self.law.items_per_request;
-        let shared = if self.max_items > items.max() { self.max_items } else { 1 };
-        let mut starts = vec![self.build_start(shared, shared.max(items.max() + 1), moments)];
-        let small = items.max().min(self.max_items);
-        starts.extend((1..=small).map(|bound| self.build_start(bound, bound, moments)));
-        starts
-    }
-
     /// Tables with columns for up to `columns` items, for batches bounded by `bound`.
-    fn build_start(&self, columns: usize, bound: usize, moments: &[Vec<Moments>]) -> StartTable {
+    fn build_start(&self, columns: usize, bound: usize) -> StartTable {
         let items = &self.law.items_per_request;
-        let request = fold(std::iter::once(0.0).chain(items.pmf().iter().copied()), bound);
-        let rest = fold(items.excess_pmf().into_iter(), bound);
+        let request = Folded::new(self.sizes.iter().copied(), bound);
+        let rest = Folded::new(excess(&self.sizes, items.mean()).into_iter(), bound);
+        let has_rests = items.max() > 1;
         let width = columns + 1;
         let mut by_request = vec![0.0_f32; self.lanes * width * (STEPS + 1)];
-        let mut by_rest = vec![0.0_f32; if items.max() > 1 { by_request.len() } else { 0 }];
-        let mut pmf = vec![0.0; width];
-        for (node, moments) in moments.iter().enumerate() {
-            for (step, moment) in moments.iter().enumerate() {
-                let counted = panjer(*moment, items.pmf(), &mut pmf);
-                let write = |table: &mut [f32], first: &[f64]| {
-                    write_tails(
-                        &pmf[..counted],
-                        first,
-                        |n, tail| {
-                            #[expect(
-                                clippy::cast_possible_truncation,
-                                reason = "a probability in single precision"
-                            )]
-                            let tail = tail as f32;
-                            table[(n * (STEPS + 1) + step) * self.lanes + node] = tail;
-                        },
-                        width,
-                    );
-                };
-                write(&mut by_request, &request.first);
-                if !by_rest.is_empty() {
-                    write(&mut by_rest, &rest.first);
-                }
-            }
+        let mut by_rest = vec![0.0_f32; if has_rests { by_request.len() } else { 0 }];
+        match self.lanes {
+            1 => self.fill_tails::<1>(width, (&request.first, &mut by_request), (&rest.first, &mut by_rest)),
+            4 => self.fill_tails::<4>(width, (&request.first, &mut by_request), (&rest.first, &mut by_rest)),
+            _ => self.fill_tails::<LANES_MAX>(
+                width,
+                (&request.first, &mut by_request),
+                (&rest.first, &mut by_rest),
+            ),
         }
         StartTable {
             lanes: self.lanes,
             by_request,
             by_rest,
             first_by_request: request.mean(),
-            first_by_rest: if items.max() > 1 { rest.mean() } else { 1.0 },
+            first_by_rest: if has_rests { rest.mean() } else { 1.0 },
             request_starts: request.starts,
             request_is_full: request.full,
             rest_starts: rest.starts,
             rest_is_full: rest.full,
+        }
+    }
+
+    /// Fills the tables of both starts; that of rests may be empty.
+    fn fill_tails<const LANES: usize>(
+        &self,
+        width: usize,
+        request: (&[(usize, f64)], &mut [f32]),
+        rest: (&[(usize, f64)], &mut [f32]),
+    ) {
+        let (by_request, _) = request.1.as_chunks_mut::<LANES>();
+        let (by_rest, _) = rest.1.as_chunks_mut::<LANES>();
+        let mut pmf = vec![[0.0; LANES]; width];
+        for step in 0..=STEPS {
+            let of_lane =
+                |lane: usize| self.moments.get(lane).map_or_else(Moments::default, |node| node[step]);
+            let counted = panjer::<LANES>(std::array::from_fn(of_lane), &self.sizes, &mut pmf);
+            let at = |n: usize| n * (STEPS + 1) + step;
+            write_tails(&pmf[..counted], request.0, width, |n, tails| by_request[at(n)] = tails);
+            if !by_rest.is_empty() {
+                write_tails(&pmf[..counted], rest.0, width, |n, tails| by_rest[at(n)] = tails);
+            }
         }
     }
 
@@ -258,48 +275,77 @@ pub(crate) fn place(position: f32) -> Place {
 
 /// A number of items that meets an empty batch of a bound: full batches at once, and what begins to gather.
 struct Folded {
-    /// P(first = j | something is left), from j = 0 on.
-    first: Vec<f64>,
+    /// P(first = j | something is left), ascending.
+    first: Vec<(usize, f64)>,
     starts: f64,
     full: f64,
 }
 
 impl Folded {
+    /// Takes full batches off.
+    fn new(sizes: impl Iterator<Item = (usize, f64)>, bound: usize) -> Self {
+        let mut left = BTreeMap::new();
+        let (mut starts, mut full) = (0.0, 0.0);
+        for (items, p) in sizes {
+            full += p * (items / bound) as f64;
+            if !items.is_multiple_of(bound) {
+                starts += p;
+                *left.entry(items % bound).or_insert(0.0) += p;
+            }
+        }
+        Self { first: left.into_iter().map(|(j, p)| (j, p / starts)).collect(), starts, full }
+    }
+
     fn mean(&self) -> f64 {
-        self.first.iter().enumerate().map(|(j, p)| j as f64 * p).sum()
+        self.first.iter().map(|&(j, p)| j as f64 * p).sum()
     }
 }
 
-/// Takes full batches off. `pmf` from 0 items on.
-fn fold(pmf: impl Iterator<Item = f64>, bound: usize) -> Folded {
-    let mut folded = Folded { first: vec![0.0; bound], starts: 0.0, full: 0.0 };
-    for (items, p) in pmf.enumerate() {
-        folded.full += p * (items / bound) as f64;
-        if items % bound > 0 {
-            folded.starts += p;
-            folded.first[items % bound] += p;
+/// What a request has beyond a bound that falls somewhere within it, from 0 on: P(K > k)/E\[K\], thinned out like the sizes themselves.
+fn excess(sizes: &[(usize, f64)], mean: f64) -> Vec<(usize, f64)> {
+    let mut law = Vec::with_capacity(2 * sizes.len());
+    let (mut from, mut left) = (0, 1.0_f64);
+    for &(size, p) in sizes {
+        // P(K > k) is constant for k from the last size to this one: few of them singly, many by their middle.
+        let width = size - from;
+        if width <= 4 {
+            law.extend((from..size).map(|k| (k, left / mean)));
+        } else {
+            let (first, middle) = (from + width / 4, from + (3 * width) / 4);
+            law.extend([
+                (first, left / mean * width as f64 / 2.0),
+                (middle, left / mean * width as f64 / 2.0),
+            ]);
         }
+        from = size;
+        left = (left - p).max(0.0);
     }
-    let starts = folded.starts;
-    folded.first.iter_mut().for_each(|p| *p /= starts.max(1e-300));
-    while folded.first.last().is_some_and(|&p| p == 0.0) {
-        folded.first.pop();
-    }
-    folded
+    law
 }
 
-/// P(first + count ≥ n) for n below `width`.
-fn write_tails(pmf: &[f64], first: &[f64], mut write: impl FnMut(usize, f64), width: usize) {
-    let mut tail = 1.0;
+/// P(first + count ≥ n) for n below `width`, from 0 on, until nothing is left.
+fn write_tails<const LANES: usize>(
+    counts: &[[f64; LANES]],
+    first: &[(usize, f64)],
+    width: usize,
+    mut write: impl FnMut(usize, [f32; LANES]),
+) {
+    let mut tails = [1.0_f64; LANES];
     for n in 0..width {
-        write(n, tail);
-        // P(first + count = n)
-        let mut here = 0.0;
-        for (j, p) in first.iter().enumerate().take(n + 1) {
-            here += p * pmf.get(n - j).copied().unwrap_or(0.0);
+        #[expect(clippy::cast_possible_truncation, reason = "a probability in single precision")]
+        write(n, tails.map(|tail| tail as f32));
+        for &(j, p) in first.iter().take_while(|&&(j, _)| j <= n) {
+            let Some(row) = counts.get(n - j) else { continue };
+            for lane in 0..LANES {
+                tails[lane] -= p * row[lane];
+            }
         }
-        tail = (tail - here).max(0.0);
-        if tail < NEGLIGIBLE {
+        let mut highest = 0.0_f64;
+        for tail in &mut tails {
+            *tail = tail.max(0.0);
+            highest = highest.max(*tail);
+        }
+        if highest < NEGLIGIBLE {
             return;
         }
     }

@@ -221,7 +221,8 @@ impl LatencyLaw {
                     let at_least = |m: usize| start.reaches(group.node, group.is_by_rest, m, at);
                     f64::from(at_least(n - k) - at_least(n - k + 1))
                 };
-                let sum: f64 = items.pmf().iter().zip(1..n).map(|(q, k)| q * lands(k)).sum();
+                let reach = table.sizes.iter().take_while(|size| size.0 < n);
+                let sum: f64 = reach.map(|&(k, q)| q * lands(k)).sum();
                 group.share * table.mean_requests(group.node, table.seconds(at)) * sum
             };
             fill.groups.iter().map(of).sum()

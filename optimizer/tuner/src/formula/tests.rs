@@ -248,14 +248,14 @@ fn laws_and_plans_that_make_no_sense_are_refused() {
 #[test]
 fn nothing_breaks_at_the_edges() {
     let ms = Duration::from_millis;
-    let windows = [ms(1), ms(1_000), ms(3_600_000)];
+    let windows = [ms(1), ms(3_600_000)];
     let items = [vec![1.0], vec![0.0, 0.0, 1.0], vec![1.0; 40]];
-    for rate in [1e-6, 0.5, 40.0, 3e4] {
+    for rate in [1e-6, 3.0, 3e4] {
         for dispersion in [0.2, 1.0 + 1e-9, 2.0, 1e3] {
             for window in windows {
                 for weights in &items {
                     for rate_memory in
-                        [RateMemory::Window, RateMemory::Fading(ms(20)), RateMemory::Fading(60 * windows[1])]
+                        [RateMemory::Window, RateMemory::Fading(ms(20)), RateMemory::Fading(ms(60_000))]
                     {
                         let law = ArrivalLaw {
                             rate_memory,
