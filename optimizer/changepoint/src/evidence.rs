@@ -18,6 +18,7 @@
 //! smaller ratio finds it in that window as well. So weights fall with the divergence above [`ENOUGH_NATS`] and are
 //! shared out among the rest. Where one window carries many nats the statistic jumps far over the bound, and false
 //! alarms are rarer than allowed by the factor ν (`overshoot`); [`OVERSHOOT_SHARE`] of that is given back to speed.
+//! That makes an approximation of the bound, which the bench checks.
 //!
 //! *Guard.* The bound above holds for known rate and dispersion. While they rest on few windows the likelihood is
 //! tempered, L^τ with τ below 1 (see [`temper`]). Since E L^τ ≤ (E L)^τ, tempering can only lower false alarms; a larger
@@ -184,4 +185,50 @@ fn softplus(x: f64) -> f64 {
 fn ln_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regime(windows: u32) -> RegimeEstimator {
+        let mut regime = RegimeEstimator::default();
+        (0..windows).for_each(|window| regime.observe(f64::from(17 + window * 5 % 7)));
+        regime
+    }
+
+    #[test]
+    fn young_regime_tempers_and_an_old_one_hardly_does() {
+        let (young, old) = (temper(&regime(5), 1.5), temper(&regime(3000), 1.5));
+        assert!(0.0 < young && young < 0.7, "{young}");
+        assert!(0.95 < old && old <= 1.0, "{old}");
+    }
+
+    #[test]
+    fn overshoot_is_one_for_small_shifts_and_falls_with_the_shift() {
+        // exp(-0.583 x) is the classical approximation for small shifts (Siegmund 1985, chapter 10).
+        assert!((overshoot(0.5) - (-0.583_f64 * 0.5).exp()).abs() < 0.02);
+        assert!(overshoot(1e-6) > 0.999 && overshoot(4.0) < 0.15);
+    }
+
+    #[test]
+    fn weights_share_one_before_the_overshoot_and_leave_out_what_one_window_tells() {
+        let weights = ln_weights(100.0);
+        let divergence = |candidate: usize| 100.0 * shape_of(CANDIDATES[candidate].0);
+        let prior = |candidate: usize| {
+            weights[candidate] + OVERSHOOT_SHARE * overshoot((2.0 * divergence(candidate)).sqrt()).ln()
+        };
+        let sum: f64 = (0..CANDIDATES.len()).map(|candidate| prior(candidate).exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+        assert!(prior(6).exp() > 0.3 && prior(9).exp() < 0.001);
+    }
+
+    #[test]
+    fn counts_of_the_regime_leave_the_evidence_low_and_twice_them_raise_it() {
+        let (mut evidence, regime) = (Evidence::default(), regime(1000));
+        let calm = (0..50).map(|_| evidence.observe(20.0, &regime)).last().expect("fifty windows");
+        assert!(calm.ln_total < 3.0, "{calm:?}");
+        let risen = evidence.observe(40.0, &regime);
+        assert!(risen.ln_total > calm.ln_total && risen.direction == Direction::Up, "{risen:?}");
+    }
 }

@@ -166,3 +166,40 @@ impl History {
 fn scale(count: f64, dispersion: f64) -> u32 {
     (count / dispersion.max(1.0)).round().clamp(0.0, LARGEST) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fed(levels: &[(u32, usize)]) -> RunLength {
+        let mut run_length = RunLength::new(250);
+        for (level, windows) in levels {
+            (0..*windows).for_each(|window| run_length.observe(f64::from(*level) + (window % 3) as f64, 1.0));
+        }
+        run_length
+    }
+
+    #[test]
+    fn run_length_is_the_windows_since_the_step() {
+        for since in [2, 3, 10] {
+            assert_eq!(fed(&[(20, 100), (60, since)]).windows_since_change(), u32::try_from(since).ok());
+        }
+    }
+
+    #[test]
+    fn steady_counts_have_no_change_to_date() {
+        assert_eq!(fed(&[(20, 1000)]).windows_since_change(), None);
+    }
+
+    #[test]
+    fn absurd_jumps_leave_the_posterior_finite() {
+        let run_length = fed(&[(20, 100), (1_000_000_000, 5), (0, 5), (50_000, 5)]);
+        assert!(run_length.posterior.iter().all(|mass| mass.is_finite()));
+    }
+
+    #[test]
+    fn no_more_runs_are_kept_than_stated() {
+        let run_length = fed(&[(20, 5000)]);
+        assert!(run_length.posterior.len() <= MOST_RUNS && run_length.history.since.len() <= MOST_RUNS);
+    }
+}

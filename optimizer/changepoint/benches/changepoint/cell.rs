@@ -47,7 +47,7 @@ pub(crate) struct Pulse {
     pub(crate) regime_error: Errors,
 }
 
-/// Relative errors of the regime's mean, 30 windows after a pulse.
+/// Relative errors of the regime's mean, at least 30 windows after a pulse, one a repetition.
 #[derive(Default)]
 pub(crate) struct Errors(pub(crate) Vec<f64>);
 

@@ -60,22 +60,24 @@ fn arguments() -> Arguments {
     parsed
 }
 
+/// The sixteen cells, or those named on the command line, which may be others.
 fn plans(arguments: &Arguments) -> Vec<Plan> {
-    let wanted = |plan: &Plan| {
-        let name = format!("{}:{}", plan.dispersion, plan.rate);
-        arguments.only.as_ref().is_none_or(|only| only.split(',').any(|one| one == name))
+    let laws: Vec<(f64, f64)> = match &arguments.only {
+        Some(only) => only.split(',').map(law).collect(),
+        None => DISPERSIONS.iter().flat_map(|dispersion| RATES.map(|rate| (*dispersion, rate))).collect(),
     };
-    let all = DISPERSIONS.iter().flat_map(|dispersion| RATES.iter().map(move |rate| (*dispersion, *rate)));
-    (0_u64..)
-        .zip(all)
-        .map(|(index, (dispersion, rate))| Plan {
-            dispersion,
-            rate,
-            windows: arguments.windows,
-            seed: arguments.seed.wrapping_mul(0x0001_0001).wrapping_add(index << 16),
-        })
-        .filter(wanted)
-        .collect()
+    let plan = |(index, (dispersion, rate)): (u64, (f64, f64))| Plan {
+        dispersion,
+        rate,
+        windows: arguments.windows,
+        seed: arguments.seed.wrapping_mul(0x0001_0001).wrapping_add(index << 16),
+    };
+    (0_u64..).zip(laws).map(plan).collect()
+}
+
+fn law(text: &str) -> (f64, f64) {
+    let (dispersion, rate) = text.split_once(':').expect("a cell is DISPERSION:RATE");
+    (dispersion.parse().expect("a dispersion is a number"), rate.parse().expect("a rate is a number"))
 }
 
 /// All cells, on two threads.
