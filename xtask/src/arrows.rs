@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("workers-protocol", &[]),
     ("workers-runtime", &["workers-protocol"]),
     ("workers-emulator", &[]),
+    ("workers-profiler", &["workers-protocol"]),
     ("optimizer-changepoint", &[]),
     ("optimizer-bayesopt", &[]),
     ("optimizer-tuner", &["gateway-contract", "optimizer-changepoint", "optimizer-bayesopt"]),

@@ -247,7 +247,11 @@ impl Drop for Emulator {
     }
 }
 
-fn end(child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus> {
+/// Asks a process to end and waits; after `limit` it is killed.
+///
+/// # Errors
+/// When it cannot be signalled or waited for.
+pub(crate) fn end(child: &mut Child, limit: Duration) -> Result<std::process::ExitStatus> {
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     let deadline = Instant::now() + limit;
     if child.try_wait()?.is_none() {
@@ -273,7 +277,11 @@ pub(crate) fn get(url: &str) -> Result<String> {
     Ok(agent.get(url).call().with_context(|| url.to_owned())?.body_mut().read_to_string()?)
 }
 
-fn spawn(program: &Path, arguments: &[&str], config: &Path, log: &Path) -> Result<Child> {
+/// Starts a program with a configuration file, its output going to a log.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn spawn(program: &Path, arguments: &[&str], config: &Path, log: &Path) -> Result<Child> {
     let log = File::create(log)?;
     let mut command = Command::new(program);
     command.args(arguments).arg(config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -281,7 +289,10 @@ fn spawn(program: &Path, arguments: &[&str], config: &Path, log: &Path) -> Resul
 }
 
 /// The worker's package as Lambda would unpack it, without a model: `bootstrap` and `lib/libonnxruntime.so`.
-fn package(setup: &Setup, binaries: &Binaries, run: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// When a file cannot be copied.
+pub(crate) fn package(setup: &Setup, binaries: &Binaries, run: &Path) -> Result<PathBuf> {
     let library = setup.onnxruntime_library()?;
     let package = run.join("package");
     fs::create_dir_all(package.join("lib"))?;

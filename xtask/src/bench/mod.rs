@@ -2,8 +2,12 @@
 
 pub(crate) mod answers;
 mod gateway;
+mod live;
+mod optimizer;
 mod peers;
+mod replay;
 mod soak;
+mod step;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,10 +42,14 @@ enum Name {
     },
     /// Requests per CPU-second of the gateway, alone and with nothing left out.
     Gateway(gateway::Arguments),
+    /// Operating points that the tuner has to try: live sweeps, replayed, and live runs.
+    Optimizer(optimizer::Arguments),
     /// What forked processes of one worker save and cost.
     Processes,
     /// Memory and descriptors of the gateway over many requests with cancels, faults and reloads.
     Soak(soak::Arguments),
+    /// A step of the load under a live gateway.
+    Step(step::Arguments),
 }
 
 /// Runs it.
@@ -59,8 +67,10 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
             run_with_json(Command::new(binary).arg("--profiles").arg(profiles), json)
         }
         Name::Gateway(arguments) => gateway::run(setup, arguments, json),
+        Name::Optimizer(arguments) => optimizer::run(setup, arguments, json),
         Name::Processes => processes(setup, json),
         Name::Soak(arguments) => soak::run(setup, arguments, json),
+        Name::Step(arguments) => step::run(setup, arguments, json),
     }
 }
 
