@@ -2,7 +2,7 @@
 //!
 //! [`world`] drives `gateway_policy::Engine` itself, not a copy; [`arrivals`] make the requests, [`lambda`] runs and bills the batches.
 //! One seed, no clock, deterministic ties: equal inputs give equal measurements.
-//! Deliberately absent so far: cold starts, throttling, faults, several models, the control plane in the loop, baselines.
+//! Deliberately absent so far: several models and tenants, baselines, an oracle.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;

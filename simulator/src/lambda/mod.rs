@@ -3,7 +3,9 @@
 //! Deliberately absent so far: cold starts, keep-alive, ramp limits, throttling.
 
 mod credit;
+mod replay;
 mod service;
 
 pub use credit::CreditModel;
+pub use replay::{Invocation, Replay};
 pub use service::{ServiceTable, billed_seconds};

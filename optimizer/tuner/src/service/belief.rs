@@ -9,6 +9,8 @@
 //!
 //! Everything here is pure and may run on another thread; a decision reads the finished table.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use optimizer_bayesopt::{FitSettings, GaussianProcess, Hyperparameters, MeanRule, Observation};
 
 use super::cells::Cells;
@@ -57,6 +59,8 @@ pub struct Belief {
     residual: Option<GaussianProcess>,
     padding: Padding,
     noise: Vec<(RungPoint, f64)>,
+    /// Usual service times at [`KNOTS`], by point: what decisions read.
+    table: BTreeMap<RungPoint, Vec<Predicted>>,
 }
 
 impl Belief {
@@ -94,11 +98,17 @@ impl Belief {
             })
             .collect();
         let residual = Self::condition(&data, before, fit && data.len() >= FIT_FROM);
+        let seen = cells
+            .iter()
+            .map(|(key, _)| RungPoint { memory_mib: key.memory_mib, process_count: key.process_count });
+        let points: BTreeSet<RungPoint> = points.iter().copied().chain(seen).collect();
         let noise = points
             .iter()
             .map(|&point| (point, cells.noise_variance(point.memory_mib, point.process_count)))
             .collect();
-        Some(Self { physics, residual, padding: *padding, noise })
+        let mut belief = Self { physics, residual, padding: *padding, noise, table: BTreeMap::new() };
+        belief.fill_table(&points);
+        Some(belief)
     }
 
     fn condition(
@@ -135,28 +145,37 @@ impl Belief {
         GaussianProcess::with_hyperparameters(data, bounded).ok()
     }
 
+    /// All usual service times, in one question to the process.
+    fn fill_table(&mut self, points: &BTreeSet<RungPoint>) {
+        let places: Vec<Place> = points
+            .iter()
+            .flat_map(|&point| KNOTS.map(|items| self.usual_place(point, f64::from(items))))
+            .collect();
+        let posteriors = self
+            .residual
+            .as_ref()
+            .map(|process| process.predict_many(&places.iter().map(coordinates).collect::<Vec<_>>()));
+        let mut rows = places.chunks(KNOTS.len()).enumerate().map(|(row, places)| {
+            let each = places.iter().enumerate().map(|(knot, place)| {
+                let posterior = posteriors.as_ref().and_then(|all| all.get(row * KNOTS.len() + knot));
+                let (residual, variance) =
+                    posterior.map_or((0.0, PRIOR_LN_STD * PRIOR_LN_STD), |it| (it.mean, it.variance));
+                self.usual(place, residual, variance)
+            });
+            each.collect::<Vec<Predicted>>()
+        });
+        let table: BTreeMap<RungPoint, Vec<Predicted>> =
+            points.iter().copied().map(|point| (point, rows.next().unwrap_or_default())).collect();
+        self.table = table;
+    }
+
     /// For the next fit to start from.
     #[must_use]
     pub fn hyperparameters(&self) -> Option<Hyperparameters> {
         self.residual.as_ref().map(|process| process.hyperparameters().clone())
     }
 
-    /// The physics alone.
-    #[must_use]
-    pub fn physics(&self) -> &Physics {
-        &self.physics
-    }
-
-    /// Service time at a place.
-    #[must_use]
-    pub fn at(&self, place: &Place) -> Predicted {
-        let (residual, variance) = match &self.residual {
-            Some(process) => {
-                let posterior = process.predict(&coordinates(place));
-                (posterior.mean, posterior.variance)
-            }
-            None => (0.0, PRIOR_LN_STD * PRIOR_LN_STD),
-        };
+    fn predicted(&self, place: &Place, residual: f64, variance: f64) -> Predicted {
         let point = RungPoint { memory_mib: place.memory_mib, process_count: place.process_count };
         let noise = self.noise.iter().find(|(at, _)| *at == point).map_or(0.01, |(_, variance)| *variance);
         Predicted {
@@ -169,42 +188,58 @@ impl Belief {
     /// Service times of batches of 1 to `max_items` items on a point, with the work that such batches usually hold.
     #[must_use]
     pub fn row(&self, point: RungPoint, max_items: u32) -> Vec<Predicted> {
-        let knots: Vec<u32> =
-            KNOTS.into_iter().take_while(|&knot| knot < max_items).chain([max_items]).collect();
-        let at_knots: Vec<Predicted> = knots.iter().map(|&items| self.usual(point, items)).collect();
-        let mut row = Vec::with_capacity(max_items as usize + 1);
-        row.push(at_knots[0]); // no items: not asked for
-        let mut next = 0;
-        for items in 1..=max_items {
-            if knots[next] < items {
-                next += 1;
-            }
-            row.push(if knots[next] == items {
-                at_knots[next]
-            } else {
-                let (low, high) = (f64::from(knots[next - 1]).ln(), f64::from(knots[next]).ln());
-                let share = (f64::from(items).ln() - low) / (high - low);
-                let mix = |of: fn(&Predicted) -> f64| {
-                    of(&at_knots[next - 1]) * (1.0 - share) + of(&at_knots[next]) * share
-                };
-                Predicted {
-                    ln_mean: mix(|it| it.ln_mean),
-                    noise_std: mix(|it| it.noise_std),
-                    unknown_std: mix(|it| it.unknown_std),
-                }
-            });
-        }
-        row
+        (0..=max_items).map(|items| self.usually(point, items.max(1))).collect()
     }
 
-    fn usual(&self, point: RungPoint, items: u32) -> Predicted {
-        let place = self.usual_place(point, f64::from(items));
-        let predicted = self.at(&place);
-        // The work varies from batch to batch, and with it the time.
-        let more = Place { shard_units: place.shard_units * UNIT_STEP.exp(), ..place };
-        let steepness = (self.physics.service_s(&more) / self.physics.service_s(&place)).ln() / UNIT_STEP;
+    /// Service time of a batch of usual work, from the table.
+    #[must_use]
+    pub fn usually(&self, point: RungPoint, items: u32) -> Predicted {
+        let Some(row) = self.table.get(&point) else { return self.asked(point, items) };
+        let next = KNOTS.partition_point(|&knot| knot < items).min(KNOTS.len() - 1);
+        if next == 0 || KNOTS[next] <= items {
+            return row[next];
+        }
+        let (low, high) = (f64::from(KNOTS[next - 1]).ln(), f64::from(KNOTS[next]).ln());
+        let share = (f64::from(items).ln() - low) / (high - low);
+        let mix = |of: fn(&Predicted) -> f64| of(&row[next - 1]) * (1.0 - share) + of(&row[next]) * share;
+        Predicted {
+            ln_mean: mix(|it| it.ln_mean),
+            noise_std: mix(|it| it.noise_std),
+            unknown_std: mix(|it| it.unknown_std),
+        }
+    }
+
+    /// Service time of one batch: the table's, corrected by physics for how its work differs from the usual.
+    #[must_use]
+    pub fn about(&self, place: &Place) -> Predicted {
+        let point = RungPoint { memory_mib: place.memory_mib, process_count: place.process_count };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "items of a batch")]
+        let usually = self.usually(point, place.items.round().max(1.0) as u32);
+        let usual_place = self.usual_place(point, place.items);
+        let correction = (self.physics.service_s(place) / self.physics.service_s(&usual_place)).ln();
+        Predicted { ln_mean: usually.ln_mean + correction, ..usually }
+    }
+
+    /// With the spread that the work of a batch brings, which varies from batch to batch.
+    fn usual(&self, place: &Place, residual: f64, variance: f64) -> Predicted {
+        let predicted = self.predicted(place, residual, variance);
+        let more = Place { shard_units: place.shard_units * UNIT_STEP.exp(), ..*place };
+        let steepness = (self.physics.service_s(&more) / self.physics.service_s(place)).ln() / UNIT_STEP;
         let from_work = steepness * self.padding.ln_std();
         Predicted { noise_std: predicted.noise_std.hypot(from_work), ..predicted }
+    }
+
+    /// A point that the table lacks.
+    fn asked(&self, point: RungPoint, items: u32) -> Predicted {
+        let place = self.usual_place(point, f64::from(items));
+        let (residual, variance) = match &self.residual {
+            Some(process) => {
+                let posterior = process.predict(&coordinates(&place));
+                (posterior.mean, posterior.variance)
+            }
+            None => (0.0, PRIOR_LN_STD * PRIOR_LN_STD),
+        };
+        self.usual(&place, residual, variance)
     }
 
     /// Where a batch of so many items usually is.

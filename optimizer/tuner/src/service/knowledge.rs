@@ -100,7 +100,7 @@ impl Knowledge {
         };
         let sample = Sample { memory_mib, process_count, items: observation.items, shard_units, service_s };
         if let Some(belief) = belief {
-            let predicted = belief.at(&Place {
+            let predicted = belief.about(&Place {
                 memory_mib,
                 process_count,
                 items: f64::from(observation.items),

@@ -509,7 +509,7 @@ impl Tuner {
                         items: cell.ln_items.exp(),
                         shard_units: cell.ln_units.exp(),
                     };
-                    (belief.at(&place).ln_mean + drift).exp() * 1e3
+                    (belief.about(&place).ln_mean + drift).exp() * 1e3
                 });
                 PointReport {
                     memory_mib: key.memory_mib,
