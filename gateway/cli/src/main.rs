@@ -8,6 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Requests allocate and free on different threads; measured beside the system's allocator in `docs/decisions/0002-toolchain-and-crates.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An adaptive serving gateway for model inference on AWS Lambda.
 #[derive(Debug, Parser)]
 #[command(name = "penstock", version, about)]
