@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::arrival::{ArrivalLaw, FormulaError, RateMemory};
 use super::mixing::{MAX_NODES, RateNode, rate_nodes};
-use super::panjer::{Moments, NEGLIGIBLE, WindowRate, fading_moments, panjer};
+use super::panjer::{Moments, NEGLIGIBLE, fading_moments, panjer, window_moments};
 
 /// Cells of the time axis.
 pub(crate) const STEPS: usize = 96;
@@ -218,8 +218,7 @@ impl ArrivalTable {
         match self.law.rate_memory {
             RateMemory::Window => {
                 let window = self.law.dispersion_window.as_secs_f64();
-                let of_window = WindowRate { window, mean, variance, rate };
-                times.map(|t| of_window.moments(t)).collect()
+                times.map(|t| window_moments(t, window, mean, gap, variance)).collect()
             }
             RateMemory::Fading(memory) => fading_moments(times, memory.as_secs_f64(), mean, gap, variance),
         }

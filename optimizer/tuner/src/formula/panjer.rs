@@ -17,61 +17,31 @@ pub(crate) struct Moments {
     pub(crate) extra: f64,
 }
 
-/// Phases that stand for the law of a start within its window.
-const PHASES: u32 = 16;
-
-/// A rate that lasts until the end of its window, and is then drawn anew for each window.
-///
-/// Where in the window does a batch start? The first one with the first arrival, later ones anywhere. With starts about t and a
-/// gap apart there are max(1, λW/(1 + λt)) of them; one is the first.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WindowRate {
-    pub(crate) window: f64,
-    /// Mean and variance of a fresh rate, and the rate at the start.
-    pub(crate) mean: f64,
-    pub(crate) variance: f64,
-    pub(crate) rate: f64,
-}
-
-impl WindowRate {
-    /// Of the requests within `t` of a start.
-    pub(crate) fn moments(&self, t: f64) -> Moments {
-        let Self { window, mean, variance, rate } = *self;
-        let starts = (rate * window / (1.0 + rate * t)).max(1.0);
-        let arrives = -(-rate * window).exp_m1();
-        let phase = |at: u32| (f64::from(at) + 0.5) / f64::from(PHASES);
-        let after_first = |at| window + (-phase(at) * arrives).ln_1p() / rate.max(1e-12);
-        let (first, later) = (self.kept(t, after_first), self.kept(t, |at| window * phase(at)));
-        let mix = |of: fn(&Kept) -> f64| of(&first) / starts + of(&later) * (1.0 - 1.0 / starts);
-        let (kept, square, fresh) = (mix(|it| it.mean), mix(|it| it.square), mix(|it| it.fresh));
-        let gap = rate - mean;
-        Moments {
+/// The rate lasts until the end of its window, in which the start falls anywhere.
+pub(crate) fn window_moments(t: f64, window: f64, mean: f64, gap: f64, variance: f64) -> Moments {
+    if t <= window {
+        let kept = t - t * t / (2.0 * window);
+        let kept_square = t * t - 2.0 * t * t * t / (3.0 * window);
+        let fresh = variance * t * t * t / (3.0 * window);
+        return Moments {
             mean: mean * t + gap * kept,
-            extra: variance * fresh + gap * gap * (square - kept * kept).max(0.0),
-        }
+            extra: fresh + gap * gap * (kept_square - kept * kept),
+        };
     }
-
-    /// What is left of the window at each phase, as far as it lies within `t`, and the squared lengths of the fresh pieces beyond it.
-    fn kept(&self, t: f64, left: impl Fn(u32) -> f64) -> Kept {
-        let mut kept = Kept::default();
-        for at in 0..PHASES {
-            let same = left(at).clamp(0.0, self.window).min(t);
-            let whole = ((t - same) / self.window).floor();
-            let part = t - same - whole * self.window;
-            kept.mean += same / f64::from(PHASES);
-            kept.square += same * same / f64::from(PHASES);
-            kept.fresh += (whole * self.window * self.window + part * part) / f64::from(PHASES);
-        }
-        kept
+    const PHASES: u32 = 32;
+    let fresh: f64 = (0..PHASES)
+        .map(|phase| {
+            let rest = t - window * (f64::from(phase) + 0.5) / f64::from(PHASES);
+            let whole = (rest / window).floor();
+            let part = rest - whole * window;
+            whole * window * window + part * part
+        })
+        .sum::<f64>()
+        / f64::from(PHASES);
+    Moments {
+        mean: mean * t + gap * window / 2.0,
+        extra: variance * fresh + gap * gap * window * window / 12.0,
     }
-}
-
-/// Moments of the time for which a rate is kept.
-#[derive(Clone, Copy, Debug, Default)]
-struct Kept {
-    mean: f64,
-    square: f64,
-    fresh: f64,
 }
 
 /// The rate lasts for an exponential time. The variance V of ∫Λ obeys V′ = 2c, c′ = Var Λ − c/memory, c its covariance with Λ.
@@ -226,27 +196,19 @@ mod tests {
         }
     }
 
-    const RATE: WindowRate = WindowRate { window: 1.0, mean: 10.0, variance: 20.0, rate: 15.0 };
-
-    #[test]
-    fn a_slow_rate_starts_anywhere_and_a_burst_at_its_beginning() {
-        let slow = WindowRate { rate: 0.01, ..RATE }.moments(1.0);
-        // A fresh rate takes over after half a window on average.
-        assert!((slow.mean - (10.0 - 9.99 * 0.5)).abs() < 0.02, "{slow:?}");
-        let burst = WindowRate { rate: 400.0, ..RATE }.moments(1.0);
-        assert!(burst.mean > 397.0 && burst.mean < 400.0, "{burst:?}");
-    }
-
     #[test]
     fn a_window_and_a_fading_rate_agree_while_the_rate_lasts() {
-        let window = RATE.moments(0.001);
+        let window = window_moments(0.001, 1.0, 10.0, 5.0, 20.0);
         let fading = fading_moments([0.0, 0.001].into_iter(), 1.0, 10.0, 5.0, 20.0)[1];
-        assert!((window.mean - fading.mean).abs() < 1e-5 && (window.extra - fading.extra).abs() < 1e-5);
+        assert!((window.mean - fading.mean).abs() < 1e-9 && (window.extra - fading.extra).abs() < 1e-9);
     }
 
     #[test]
     fn the_window_variance_is_continuous_at_its_length() {
-        let (before, after) = (RATE.moments(0.999_999), RATE.moments(1.000_001));
+        let (before, after) = (
+            window_moments(0.999_999, 1.0, 10.0, 5.0, 20.0),
+            window_moments(1.000_001, 1.0, 10.0, 5.0, 20.0),
+        );
         assert!((before.mean - after.mean).abs() < 1e-4 && (before.extra / after.extra - 1.0).abs() < 2e-3);
     }
 }
