@@ -3,12 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_contract::{BatchId, ItemFailure, ModelId};
+use gateway_contract::{BatchId, ItemFailure, ModelId, WindowStats};
 use gateway_policy::{CloseReason, Event, Rejection, RetryReason};
+use gateway_server::config::PlanConfig;
 use gateway_server::http::{HttpTelemetry, RequestRecord};
 use gateway_server::inference::Receipt;
+use gateway_server::telemetry::control::Fallback;
 use gateway_server::telemetry::model::InvocationMeters;
-use gateway_server::telemetry::{Catalogue, HttpMetrics, ModelMetrics, record_event};
+use gateway_server::telemetry::{Catalogue, ControlMetrics, HttpMetrics, ModelMetrics, record_event};
+use optimizer_tuner::event::{
+    Candidate, Expectation, PointSummary, RollbackReason, SwitchReason, TrialVerdict,
+};
+use optimizer_tuner::report::{LoadReport, RealisedReport};
+use optimizer_tuner::{TunerAction, TunerReport};
 
 /// Metrics that only a running gateway moves, and the tests that show it.
 const MOVED_ELSEWHERE: &[&str] = &[
@@ -27,9 +34,83 @@ const MOVED_ELSEWHERE: &[&str] = &[
     "penstock_config_info",                   // the same
     "penstock_build_info",                    // set once at the start
     "penstock_price_info",                    // set at the start and by reloads
+    "penstock_control_observations_dropped_total", // driver: the_oldest_go_first_and_are_counted
+    "penstock_control_restarts_total",        // control: a_panic_of_a_tuner…
+    "penstock_state_saves_total",             // control: state_is_written_while_it_changes…
 ];
 
+fn candidate() -> Candidate {
+    let point = PointSummary { max_batch_size: 4, max_queue_delay_ms: 10.0, rungs: vec![(4, 1024, 1)] };
+    let expected = Expectation {
+        usd_per_million: 3.0,
+        latency_ms: 80.0,
+        late_share: 0.001,
+        mean_fill: 2.0,
+        concurrency: 1.0,
+        ln_cost_std: 0.01,
+    };
+    Candidate { point, expected }
+}
+
+fn move_control(catalogue: &Arc<Catalogue>) {
+    let control = ControlMetrics::new(catalogue.clone(), "m");
+    let mut plan = PlanConfig::default().plan(ModelId(0), gateway_contract::PlanRevision(2)).unwrap();
+    let rung = plan.rungs[0].clone();
+    plan.canary = Some(gateway_contract::Canary { rung, every: 10 });
+    control.plan(&plan);
+    let change_point = TunerAction::ChangePoint {
+        windows_ago: 1,
+        before_per_s: 5.0,
+        after_per_s: 60.0,
+        after_standard_error_per_s: 3.0,
+        probability: 0.999,
+    };
+    let switched = TunerAction::Switched {
+        revision: 2,
+        reason: SwitchReason::ChangePoint,
+        chosen: candidate(),
+        before: None,
+        runner_up: None,
+    };
+    let ended = TunerAction::TrialEnded {
+        trial: 1,
+        verdict: TrialVerdict::Vetoed,
+        batches: 12,
+        usd_per_million: None,
+    };
+    let given_up = TunerAction::RolledBack {
+        from: 2,
+        to: 3,
+        reason: RollbackReason::Late,
+        late_share: 0.2,
+        requests: 50,
+    };
+    for action in [change_point, switched, ended, given_up, TunerAction::Blind { windows: 60 }] {
+        control.acted(&action);
+    }
+    control.fell_back(Fallback::AliasMissing);
+    control.explored(0.01);
+    control.called("warm_up", "ok", 1e-6);
+    let report = TunerReport {
+        incumbent: Some(candidate()),
+        realised: RealisedReport { requests: 10, usd_per_million: 3.1, late_share: 0.01, mean_fill: 2.0 },
+        load: LoadReport { requests_per_s: 60.0, dispersion: 1.5, ..LoadReport::default() },
+        drift_factor: 1.02,
+        ..TunerReport::default()
+    };
+    control.report(&report);
+    control.decided(Duration::from_micros(300));
+    let stats = WindowStats {
+        answered: 1_000_000,
+        cost_usd: 3.0,
+        latency_at_percentile: Some(Duration::from_millis(90)),
+        ..WindowStats::default()
+    };
+    control.window(&stats, Some(6.0));
+}
+
 fn move_everything(catalogue: &Arc<Catalogue>) {
+    move_control(catalogue);
     let model = ModelMetrics::new(catalogue.clone(), "m");
     let id = ModelId(0);
     for event in [
@@ -124,6 +205,12 @@ fn names_carry_units_and_counters_end_in_total() {
         "_info",
         "_invocations",
         "_successful",
+        "_ratio",
+        "_revision",
+        "_processes",
+        "_rungs",
+        "_usd_per_million",
+        "_requests_per_second",
         "_in_flight",
         "_open",
     ];

@@ -100,6 +100,8 @@ pub(super) struct Input {
     pub(super) window: Option<WindowStats>,
     /// Whether the learned state is wanted.
     pub(super) wants_state: bool,
+    /// Whether a report is wanted even if no plan comes of the turn: it costs a prediction for each learned point.
+    pub(super) wants_report: bool,
 }
 
 /// What came of it.
@@ -109,7 +111,7 @@ pub(super) struct Output {
     pub(super) plan: Option<ServingPlan>,
     pub(super) events: Vec<TunerEvent>,
     pub(super) refit: Option<Refit>,
-    pub(super) report: TunerReport,
+    pub(super) report: Option<TunerReport>,
     pub(super) state: Option<TunerState>,
     /// Revision of the plan that the tuner takes to be in force.
     pub(super) revision: PlanRevision,
@@ -149,7 +151,7 @@ fn take_turn(tuner: &mut dyn Decide, input: Input) -> Output {
         output.events.push(event);
     }
     output.refit = tuner.start_refit();
-    output.report = tuner.report();
+    output.report = (input.wants_report || output.plan.is_some()).then(|| tuner.report());
     output.state = input.wants_state.then(|| tuner.save());
     output.revision = tuner.revision();
     output

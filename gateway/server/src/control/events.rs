@@ -3,6 +3,10 @@
 use optimizer_tuner::{TunerAction, TunerEvent};
 
 /// Logs an event: loudly where something went wrong, in the background where nothing changed.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an event names its action itself; these arms only choose loudness and words"
+)]
 pub(super) fn log_event(model: &str, event: &TunerEvent) {
     let numbers = serde_json::to_string(event).unwrap_or_default();
     match &event.what {
@@ -21,8 +25,10 @@ pub(super) fn log_event(model: &str, event: &TunerEvent) {
         TunerAction::TrialStarted { .. } => tracing::info!(model, event = %numbers, "a trial began"),
         TunerAction::TrialEnded { .. } => tracing::info!(model, event = %numbers, "a trial ended"),
         TunerAction::Drift { .. } => tracing::info!(model, event = %numbers, "service times have drifted"),
-        TunerAction::Command { .. } => tracing::info!(model, event = %numbers, "a command took effect"),
-        TunerAction::State { .. } => tracing::info!(model, event = %numbers, "learned state"),
         TunerAction::Kept { .. } => tracing::debug!(model, event = %numbers, "the plan in force was kept"),
+        TunerAction::Refreshed { .. } => {
+            tracing::debug!(model, event = %numbers, "the plan in force closes batches by fresh service times")
+        }
+        _ => tracing::info!(model, event = %numbers, "the tuner acted"),
     }
 }

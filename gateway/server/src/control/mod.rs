@@ -11,8 +11,10 @@ mod decide;
 mod events;
 mod handle;
 mod model;
+mod plans;
 mod point;
 mod routes;
+mod saving;
 mod store;
 mod supervisor;
 mod task;
@@ -21,3 +23,6 @@ mod tuners;
 pub(crate) use handle::ControlHandle;
 pub(crate) use routes::router;
 pub(crate) use supervisor::{Parts, spawn};
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub(super) struct ModelControl {
     pub(super) next_window: Instant,
     pub(super) report: TunerReport,
     pub(super) last_window: WindowStats,
+    /// When the next report is wanted.
+    pub(super) next_report: Instant,
     /// A plan whose aliases are being warmed.
     pub(super) switching: Option<ServingPlan>,
     /// Aliases of `policy` that are not there.
@@ -60,6 +62,7 @@ impl ModelControl {
             waiting: Vec::new(),
             report: TunerReport::default(),
             last_window: WindowStats::default(),
+            next_report: now,
             switching: None,
             missing: BTreeMap::new(),
             answered: BTreeMap::new(),
@@ -104,6 +107,19 @@ impl ModelControl {
         self.next_window += window;
         if self.next_window <= now {
             self.next_window = now + window;
+        }
+    }
+
+    /// Gives every rung the alias of its size: the configured name where the configuration has one, else `mem-<MiB>`. Aliases are
+    /// the shell's to name, whatever a tuner calls them.
+    pub(super) fn name_aliases(&self, plan: &mut ServingPlan) {
+        let canary = plan.canary.as_mut().map(|canary| &mut canary.rung);
+        for rung in plan.rungs.iter_mut().chain(canary) {
+            let configured = self.steered.base.rungs.iter().find(|other| other.memory_mib == rung.memory_mib);
+            rung.qualifier = configured.map_or_else(
+                || format!("mem-{}", rung.memory_mib.0),
+                |configured| configured.qualifier.clone(),
+            );
         }
     }
 
@@ -178,6 +194,7 @@ impl ModelControl {
 
     /// Takes a report in.
     pub(super) fn note_report(&mut self, report: TunerReport) {
+        self.metrics.report(&report);
         self.metrics.explored(report.exploration_usd - self.explored_usd);
         self.explored_usd = report.exploration_usd;
         self.report = report;

@@ -5,30 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gateway_contract::{ModelId, ServingPlan};
-use optimizer_tuner::{Command, Refitted, TunerState};
+use gateway_contract::ModelId;
+use optimizer_tuner::{Command, Refitted};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::calls::{Calls, CallsDone, Purpose, is_final};
+use super::calls::{CallsDone, is_final};
 use super::decide::{Input, MakeTuner, Output, turn};
 use super::events::log_event;
 use super::handle::{CommandError, Message, Snapshots};
 use super::model::ModelControl;
+use super::saving::SAVE_EVERY;
 use super::store::Store;
 use super::supervisor::Parts;
 use crate::driver::Invoke;
-use crate::lifecycle::{NotApplied, Steered};
+use crate::lifecycle::Steered;
 
 /// Observations are handed over at most this often: a burst of batches is one turn.
 const TURN_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait for the driver to close a window; it answers at once unless it is stuck or was just restarted.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
-/// Learned state is written this often, if it changed.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
-/// Attempts to bring the tuner's plan and the one in force together before it is left alone.
-const MAX_RESYNCS: u32 = 3;
+/// Reports are made at most this often; a little less than a second, so that windows of one second have one each.
+const REPORT_EVERY: Duration = Duration::from_millis(900);
 
 /// Owner of the tuners.
 pub(super) struct ControlLoop<S> {
@@ -40,9 +39,10 @@ pub(super) struct ControlLoop<S> {
     /// Turns that other turns asked for.
     pub(super) queued: VecDeque<(ModelId, Input)>,
     pub(super) calls: JoinSet<CallsDone>,
-    refits: JoinSet<(ModelId, Refitted)>,
+    /// `None`: it panicked.
+    refits: JoinSet<(ModelId, Option<Refitted>)>,
     next_take: Instant,
-    next_save: Instant,
+    pub(super) next_save: Instant,
 }
 
 impl<S: Invoke> ControlLoop<S> {
@@ -102,10 +102,11 @@ impl<S: Invoke> ControlLoop<S> {
                     Err(error) => tracing::error!(%error, "no-op calls ended without a result"),
                 },
                 Some(done) = self.refits.join_next(), if !self.refits.is_empty() => match done {
-                    Ok((id, refitted)) => {
+                    Ok((id, Some(refitted))) => {
                         self.queued.push_back((id, Input { refitted: Some(refitted), ..Input::default() }));
                     }
-                    Err(error) => tracing::error!(%error, "a fit of hyperparameters panicked; those before stay"),
+                    Ok((id, None)) => self.revive(id).await, // its tuner would wait for the result for ever
+                    Err(error) => tracing::error!(%error, "a fit ended without a result"),
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -146,7 +147,7 @@ impl<S: Invoke> ControlLoop<S> {
         }
     }
 
-    async fn run_queued(&mut self) {
+    pub(super) async fn run_queued(&mut self) {
         while let Some((id, input)) = self.queued.pop_front() {
             self.take_turn(id, input).await;
         }
@@ -180,7 +181,13 @@ impl<S: Invoke> ControlLoop<S> {
         };
         // What ended within the window is told before it.
         self.take_observations(Instant::now());
-        self.take_turn(id, Input { window: Some(stats), ..Input::default() }).await;
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let now = Instant::now();
+        let wants_report = now >= model.next_report;
+        if wants_report {
+            model.next_report = now + REPORT_EVERY;
+        }
+        self.take_turn(id, Input { window: Some(stats), wants_report, ..Input::default() }).await;
     }
 
     /// One turn of a model's tuner, with all observations that wait.
@@ -198,8 +205,10 @@ impl<S: Invoke> ControlLoop<S> {
                 if let Some(model) = self.models.get_mut(&id) {
                     model.tuner = Some(tuner);
                     if let Some(stats) = &stats {
-                        model.metrics.window(stats, output.report.unbatched_usd_per_million);
-                        model.metrics.report(&output.report, output.decision);
+                        model.metrics.decided(output.decision);
+                        let unbatched =
+                            output.report.as_ref().unwrap_or(&model.report).unbatched_usd_per_million;
+                        model.metrics.window(stats, unbatched);
                     }
                 }
                 self.absorb(id, output, stats.is_some());
@@ -223,74 +232,19 @@ impl<S: Invoke> ControlLoop<S> {
             model.last_state = Some(state);
         }
         if let Some(refit) = output.refit {
-            self.refits.spawn_blocking(move || (id, refit.run()));
+            self.refits.spawn_blocking(move || {
+                let run = std::panic::AssertUnwindSafe(|| refit.run());
+                (id, std::panic::catch_unwind(run).ok())
+            });
         }
-        model.note_report(output.report);
+        if let Some(report) = output.report {
+            model.note_report(report);
+        }
         match output.plan {
             Some(plan) => self.propose(id, plan),
             None if is_window => self.resync(id, output.revision),
             None => {}
         }
-    }
-
-    /// Puts a plan into force, after warming the aliases that it needs.
-    fn propose(&mut self, id: ModelId, plan: ServingPlan) {
-        let Some(model) = self.models.get_mut(&id) else { return };
-        model.switching = None; // superseded, if there was one
-        if model.uses_missing(&plan) {
-            tracing::warn!(model = %model.steered.name, revision = %plan.revision.0, "a plan names an alias that is missing; it is not put into force");
-            return;
-        }
-        let cold = model.cold_rungs(&plan, Instant::now());
-        if cold.is_empty() {
-            return self.apply(id, plan);
-        }
-        let counts: Vec<String> =
-            cold.iter().map(|(rung, count)| format!("{count} × `{}`", rung.qualifier)).collect();
-        tracing::info!(model = %model.steered.name, revision = %plan.revision.0, sandboxes = %counts.join(", "), "warming before a switch");
-        let calls = Calls::new(&model.steered, Purpose::WarmUp(plan.revision), cold);
-        model.switching = Some(plan);
-        self.calls.spawn(calls.run(self.parts.invoker.clone()));
-    }
-
-    pub(super) fn apply(&mut self, id: ModelId, plan: ServingPlan) {
-        let Some(model) = self.models.get_mut(&id) else { return };
-        match self.parts.fleet.set_plan(plan.clone()) {
-            Ok(()) => {
-                model.metrics.plan(&plan);
-                model.resyncs = 0;
-                (model.steered.base.revision, model.steered.base.parent) = (plan.revision, plan.parent);
-                model.steered.plan = plan;
-                model.note_answers(Instant::now());
-                model.is_changed = true;
-            }
-            Err(NotApplied::Gone) => {}
-            Err(error @ (NotApplied::Stale { .. } | NotApplied::Invalid(_) | NotApplied::OutOfIds(_))) => {
-                tracing::error!(model = %model.steered.name, %error, "a plan of the tuner was not put into force; the one before stays");
-            }
-        }
-    }
-
-    /// A plan that was not put into force leaves the tuner with another one than serves: it is shown the one that does.
-    fn resync(&mut self, id: ModelId, revision: gateway_contract::PlanRevision) {
-        let Some(model) = self.models.get_mut(&id) else { return };
-        if revision == model.steered.plan.revision {
-            model.resyncs = 0;
-            return;
-        }
-        if model.switching.is_some() || model.resyncs >= MAX_RESYNCS {
-            return;
-        }
-        model.resyncs += 1;
-        let serving = &model.steered.plan;
-        let safe = if model.uses_missing(serving) { model.steered.base.clone() } else { serving.clone() };
-        self.show_plan(id, safe);
-    }
-
-    /// Makes the tuner go on from this plan.
-    pub(super) fn show_plan(&mut self, id: ModelId, plan: ServingPlan) {
-        let commands = vec![Command::Pin(Box::new(plan)), Command::Resume];
-        self.queued.push_back((id, Input { commands, ..Input::default() }));
     }
 
     async fn handle_message(&mut self, message: Message) {
@@ -320,7 +274,8 @@ impl<S: Invoke> ControlLoop<S> {
             self.next_save = Instant::now(); // what is on the disk is to go as well
         }
         tracing::info!(model = %name, ?command, "an operator's command");
-        self.take_turn(id, Input { commands: vec![command], ..Input::default() }).await;
+        let input = Input { commands: vec![command], wants_report: true, ..Input::default() };
+        self.take_turn(id, input).await;
         self.run_queued().await;
         self.publish();
         Ok(())
@@ -362,36 +317,6 @@ impl<S: Invoke> ControlLoop<S> {
         if let Some(model) = self.models.get(&id) {
             let settings = Some((model.policy(), model.steered.base.clone(), model.economics()));
             self.queued.push_back((id, Input { settings, ..Input::default() }));
-        }
-    }
-
-    /// Writes what was learned, where it changed.
-    async fn save_all(&mut self) {
-        self.next_save = Instant::now() + SAVE_EVERY;
-        let changed: Vec<ModelId> =
-            self.models.iter().filter(|(_, model)| model.is_changed).map(|(&id, _)| id).collect();
-        for id in changed {
-            self.take_turn(id, Input { wants_state: true, ..Input::default() }).await;
-            let Some(model) = self.models.get_mut(&id) else { continue };
-            model.is_changed = false;
-            if let Some(state) = model.last_state.clone() {
-                self.write(id, state).await;
-            }
-        }
-        self.run_queued().await;
-    }
-
-    async fn write(&mut self, id: ModelId, state: TunerState) {
-        let (Some(store), Some(model)) = (self.store.clone(), self.models.get(&id)) else {
-            return;
-        };
-        let (stored, name) = (model.stored(state), model.steered.name.clone());
-        let written = tokio::task::spawn_blocking(move || store.save(&stored)).await;
-        let result = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let label = if result.is_ok() { "success" } else { "failure" };
-        self.parts.catalogue.state_saves.with_label_values(&[label]).inc();
-        if let Err(error) = result {
-            tracing::error!(model = %name, %error, "learned state was not written; it is tried again");
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use gateway_contract::{ModelId, ServingPlan};
 use optimizer_tuner::{PolicyKind, TunerState};
 use tokio::time::Instant;
 
-use super::decide::Decide;
+use super::decide::{Decide, Input};
 use super::model::ModelControl;
 use super::store::{LoadError, Store, StoredState};
 use super::task::ControlLoop;
@@ -44,14 +45,24 @@ impl<S: Invoke> ControlLoop<S> {
         let wanted = if is_first { stored_plan } else { Some(model.steered.plan.clone()) };
         self.models.insert(id, model);
         self.begin(id, true).await;
-        if let Some(plan) = wanted.filter(|_| is_steered) {
+        self.go_on_from(id, wanted.filter(|_| is_steered)).await;
+    }
+
+    /// Lets a new tuner say what it wants to serve; shows it `wanted` if it says nothing.
+    async fn go_on_from(&mut self, id: ModelId, wanted: Option<ServingPlan>) {
+        let revision = |control: &Self| {
+            let model = control.models.get(&id)?;
+            Some((model.steered.plan.revision, model.switching.as_ref().map(|plan| plan.revision)))
+        };
+        let before = revision(self);
+        self.take_turn(id, Input { wants_report: true, ..Input::default() }).await;
+        if let Some(plan) = wanted.filter(|_| revision(self) == before) {
             self.show_plan(id, plan);
         }
-        self.queued.push_back((id, super::decide::Input::default()));
     }
 
     /// A tuner has panicked: another one takes over, first with what was saved last, then without.
-    pub(super) async fn revive(&mut self, id: gateway_contract::ModelId) {
+    pub(super) async fn revive(&mut self, id: ModelId) {
         let Some(model) = self.models.get_mut(&id) else { return };
         let now = Instant::now();
         let (count, last) = model.panics;
@@ -70,13 +81,11 @@ impl<S: Invoke> ControlLoop<S> {
         let plan = model.steered.plan.clone();
         let is_chosen = model.steered.base != plan;
         self.begin(id, with_state).await;
-        if is_chosen {
-            self.show_plan(id, plan);
-        }
+        Box::pin(self.go_on_from(id, is_chosen.then_some(plan))).await; // boxed: a turn may end here again
     }
 
     /// Makes a tuner, away from the serving threads: taking state up may be heavy, and may panic on state that is wrong.
-    async fn begin(&mut self, id: gateway_contract::ModelId, with_state: bool) {
+    async fn begin(&mut self, id: ModelId, with_state: bool) {
         let Some(model) = self.models.get_mut(&id) else { return };
         let (settings, base, economics) = (model.policy(), model.steered.base.clone(), model.economics());
         let state = model.last_state.clone().filter(|_| with_state);
@@ -119,7 +128,7 @@ impl<S: Invoke> ControlLoop<S> {
     }
 
     /// The state's form holds, but the tuner does not take it.
-    fn reject_state(&mut self, id: gateway_contract::ModelId, reason: String) {
+    fn reject_state(&mut self, id: ModelId, reason: String) {
         let Some(model) = self.models.get_mut(&id) else { return };
         model.last_state = None;
         model.metrics.fell_back(Fallback::CorruptState);

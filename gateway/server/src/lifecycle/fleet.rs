@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServingPlan};
 use optimizer_tuner::TunerSettings;
+use tokio::task::JoinHandle;
 
 use super::assembly::{Assembly, OutOfIds};
 use crate::config::Settings;
-use crate::driver::{DriverHandle, ModelSet};
+use crate::driver::{DriverHandle, Invoke, Liveness, ModelSet, spawn};
 use crate::registry::Registry;
+use crate::telemetry::Catalogue;
 
 /// The models, the driver that serves them and the registry that the front ends read.
 pub(crate) struct Fleet {
@@ -59,22 +61,28 @@ pub(crate) enum NotApplied {
 }
 
 impl Fleet {
-    /// Puts the parts together. `assembly` has built what the driver serves, from `settings`.
-    pub(super) fn new(
-        assembly: Assembly,
+    /// Builds the models of `settings` and starts a driver for them.
+    ///
+    /// # Errors
+    /// More models than ids.
+    pub(crate) fn start<S: Invoke>(
         settings: Arc<Settings>,
-        driver: DriverHandle,
-        registry: Registry,
-    ) -> Self {
+        invoker: S,
+        catalogue: &Arc<Catalogue>,
+    ) -> Result<(Self, Liveness, JoinHandle<()>), OutOfIds> {
+        let mut assembly = Assembly::new(catalogue.clone());
+        let (models, registry) = assembly.build(&settings)?;
+        let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
         let registry = Arc::new(ArcSwap::from_pointee(registry));
-        Self { inner: Mutex::new(Inner { assembly, settings }), driver, registry }
+        let fleet = Self { inner: Mutex::new(Inner { assembly, settings }), driver, registry };
+        Ok((fleet, liveness, supervisor))
     }
 
     pub(crate) fn driver(&self) -> &DriverHandle {
         &self.driver
     }
 
-    pub(super) fn registry(&self) -> &Arc<ArcSwap<Registry>> {
+    pub(crate) fn registry(&self) -> &Arc<ArcSwap<Registry>> {
         &self.registry
     }
 
@@ -95,7 +103,7 @@ impl Fleet {
     }
 
     /// Puts another configuration into force, as a whole.
-    pub(super) fn reload(&self, settings: Arc<Settings>) -> Result<(), OutOfIds> {
+    pub(crate) fn reload(&self, settings: Arc<Settings>) -> Result<(), OutOfIds> {
         let mut inner = self.lock();
         let (models, registry) = inner.assembly.build(&settings)?;
         inner.settings = settings;
@@ -111,7 +119,11 @@ impl Fleet {
         plan.validate()?;
         let mut inner = self.lock();
         let in_force = inner.assembly.plan_mut(plan.model).ok_or(NotApplied::Gone)?;
-        if plan.revision <= in_force.revision {
+        let (revision, parent) = (in_force.revision, in_force.parent);
+        if plan.revision == revision && (ServingPlan { parent, ..plan.clone() }) == *in_force {
+            return Ok(()); // a reload has put the same into force before it was asked for
+        }
+        if plan.revision <= revision {
             let (PlanRevision(given), PlanRevision(in_force)) = (plan.revision, in_force.revision);
             return Err(NotApplied::Stale { given, in_force });
         }

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::admin;
-use super::assembly::{Assembly, OutOfIds};
+use super::assembly::OutOfIds;
 use super::fleet::Fleet;
 use crate::config::{ConfigError, Loaded, Source, changed_restart_keys, config_hash, load};
 use crate::control::{ControlHandle, Parts, spawn as spawn_control};
-use crate::driver::{DriverHandle, Invoke, Liveness, spawn};
+use crate::driver::{DriverHandle, Invoke, Liveness};
 use crate::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, serve as serve_http};
 use crate::telemetry::{Catalogue, HttpMetrics};
 
@@ -88,12 +88,10 @@ impl Gateway {
         let (admin_listener, admin_address) = bind(settings.listen.admin_address).await?;
         let catalogue = Arc::new(Catalogue::new()?);
         catalogue.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let mut assembly = Assembly::new(catalogue.clone());
-        let (models, registry) = assembly.build(settings)?;
-        let (driver, liveness, supervisor) =
-            spawn(models, invoker.clone(), catalogue.clone(), settings.driver);
         let settings = Arc::new(settings.clone());
-        let fleet = Arc::new(Fleet::new(assembly, settings, driver.clone(), registry));
+        let (fleet, liveness, supervisor) = Fleet::start(settings, invoker.clone(), &catalogue)?;
+        let fleet = Arc::new(fleet);
+        let driver = fleet.driver().clone();
         let readiness = Readiness::default();
         let (control_handle, control) = spawn_control(Parts {
             fleet: fleet.clone(),

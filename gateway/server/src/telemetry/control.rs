@@ -116,6 +116,7 @@ impl ControlMetrics {
     }
 
     /// The tuner did something.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most actions are told by gauges or only logged")]
     pub fn acted(&self, action: &TunerAction) {
         let count = |family: &prometheus::IntCounterVec, label: &str| {
             family.with_label_values(&[&*self.model, label]).inc();
@@ -134,11 +135,7 @@ impl ControlMetrics {
             }
             TunerAction::Blind { .. } => self.fell_back(Fallback::Blind),
             TunerAction::Infeasible { .. } => self.fell_back(Fallback::Infeasible),
-            TunerAction::Kept { .. }
-            | TunerAction::Drift { .. }
-            | TunerAction::MemoryFloor { .. }
-            | TunerAction::Command { .. }
-            | TunerAction::State { .. } => {}
+            _ => {}
         }
     }
 
@@ -147,8 +144,13 @@ impl ControlMetrics {
         self.catalogue.plan_fallbacks.with_label_values(&[&*self.model, why.label()]).inc();
     }
 
-    /// What the tuner knows after a window, and how long the window's decision took.
-    pub fn report(&self, report: &TunerReport, took: Duration) {
+    /// A window's decision was made.
+    pub fn decided(&self, took: Duration) {
+        self.decision.observe(took.as_secs_f64());
+    }
+
+    /// What the tuner knows.
+    pub fn report(&self, report: &TunerReport) {
         if let Some(incumbent) = &report.incumbent {
             let Expectation { usd_per_million, latency_ms, late_share, .. } = incumbent.expected;
             self.predicted_usd.set(usd_per_million);
@@ -162,7 +164,6 @@ impl ControlMetrics {
         self.drift.set(report.drift_factor);
         self.dispersion.set(report.load.dispersion);
         self.load.set(report.load.requests_per_s);
-        self.decision.observe(took.as_secs_f64());
     }
 
     /// Exploration has cost more.

@@ -13,7 +13,7 @@ use gateway_server::lifecycle::Gateway;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use workers_protocol::{Answer, Datatype, ItemError, Report, Request, TensorChunks};
+use workers_protocol::{Answer, Datatype, ItemError, ItemShapes, Report, Request, TensorChunks};
 
 /// What the endpoint does with one invocation.
 pub(crate) enum Act {
@@ -134,7 +134,8 @@ async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
 
 /// A worker's answer that gives each input back; the ids in `errors` fail.
 pub(crate) fn echo(request: &Request, errors: &[ItemError]) -> Act {
-    let size = request.inputs[0].data.len() / request.ids.len().max(1);
+    let no_items = request.ids.is_empty(); // a probe or warm-up
+    let size = if no_items { 0 } else { request.inputs[0].data.len() / request.ids.len() };
     let kept: Vec<usize> = (0..request.ids.len())
         .filter(|&at| !errors.iter().any(|error| error.id == request.ids[at]))
         .collect();
@@ -142,10 +143,14 @@ pub(crate) fn echo(request: &Request, errors: &[ItemError]) -> Act {
     let outputs = [TensorChunks {
         name: "y",
         datatype: Datatype::Fp32,
-        item_shapes: request.inputs[0].item_shapes.clone(),
+        item_shapes: request
+            .inputs
+            .first()
+            .map_or_else(|| ItemShapes::Same(Vec::new()), |x| x.item_shapes.clone()),
         chunks: kept.iter().map(|&at| &request.inputs[0].data[at * size..(at + 1) * size]).collect(),
     }];
-    let payload = Answer::encode(request.header.batch, &ids, &outputs, errors, &Report::default());
+    let outputs = if no_items { &[][..] } else { &outputs[..] };
+    let payload = Answer::encode(request.header.batch, &ids, outputs, errors, &Report::default());
     let report = "REPORT RequestId: r\tDuration: 1.2 ms\tBilled Duration: 10 ms\tMemory Size: 1024 MB\tMax Memory Used: 50 MB\t";
     let tail = base64_simd::STANDARD.encode_to_string(report);
     Act::Http(200, vec![("x-amz-executed-version", "1".to_owned()), ("x-amz-log-result", tail)], payload)
@@ -203,10 +208,12 @@ outputs = [{ name = "y", datatype = "FP32", shape = [-1] }]
 "#;
 
 pub(crate) fn config(lambda: SocketAddr, plan: &str) -> String {
+    // Calls are counted: no probes, unless a test wants them.
+    let probes = if plan.contains("[control]") { "" } else { "[control]\nprobe_interval_ms = 0\n" };
     format!(
         "[listen]\npublic_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n\
          [aws]\nendpoint_url = \"http://{lambda}\"\ncredentials = \"static-test\"\ninvoke_timeout_ms = 5000\n\
-         [drain]\ndrain_delay_ms = 100\n[control]\nprobe_interval_ms = 0\n\
+         [drain]\ndrain_delay_ms = 100\n{probes}\
          [models.echo]\nmanifest = \"model.toml\"\nfunction = \"f\"\n[models.echo.plan]\nmemory_mib = 1024\n{plan}\n"
     )
 }
