@@ -236,6 +236,11 @@ impl<'a> Search<'a> {
 
     /// What is expected of a point, if its places are still allowed.
     pub(crate) fn score(&self, point: &Point) -> Option<Scored> {
+        self.score_with(point, true)
+    }
+
+    /// The quantile of latency costs most, and the objective of least cost does not need it.
+    fn score_with(&self, point: &Point, with_quantile: bool) -> Option<Scored> {
         let assignment = self.assignment_of(point)?;
         let curve = self.curve(|items| self.upper_of(point, &assignment, items));
         let mut fill = FillLaw::with_capacity(self.max_items);
@@ -243,7 +248,7 @@ impl<'a> Search<'a> {
             self.gathering(&curve, point.max_batch_size.min(self.max_items), point.max_queue_delay);
         fill.set(&gathering);
         let usd = self.usd_per_request(&fill, &assignment);
-        Some(self.finish(point.clone(), &assignment, &gathering, &fill, usd))
+        Some(self.finish(point.clone(), &assignment, &gathering, &fill, usd, with_quantile))
     }
 
     /// The table by which the engine closes batches, at a few fills.
@@ -357,6 +362,7 @@ impl<'a> Search<'a> {
                         delay,
                         is_mixed,
                         usd_per_request: self.usd_per_request(fill, assignment),
+                        roughly_s: self.roughly_s(fill, bound, delay, uppers),
                         is_known: self.doubtful_share(fill, assignment) < DOUBTFUL,
                     });
                 }
@@ -445,6 +451,16 @@ impl<'a> Search<'a> {
         fill.usd_per_request(usd)
     }
 
+    /// The wait of the oldest in a usual batch, and the batch's upper service time.
+    fn roughly_s(&self, fill: &FillLaw, bound: u32, delay: Duration, uppers: &[f64]) -> f64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the bound")]
+        let usual = (fill.mean().ceil() as usize).min(uppers.len() - 1);
+        let law = self.table.law();
+        let to_fill = f64::from(bound - 1) / (law.requests_per_second * law.items_per_request.mean());
+        let closing = self.slo.as_secs_f64() - uppers[usual] - self.margin.as_secs_f64();
+        delay.as_secs_f64().min(closing).min(2.0 * to_fill).max(0.0) + uppers[usual]
+    }
+
     fn doubtful_share(&self, fill: &FillLaw, assignment: &[usize]) -> f64 {
         let each = fill.pmf().iter().enumerate().skip(1);
         each.filter(|(items, _)| self.rows.rows[assignment[*items]][*items].unknown_std > KNOWN_LN_STD)
@@ -454,7 +470,7 @@ impl<'a> Search<'a> {
 
     /// The cheapest draft that keeps the objective, and the next; if none does, the one that misses it least.
     fn choose(&self, mut drafts: Vec<Draft>) -> (Option<Scored>, Option<Scored>) {
-        drafts.sort_by(|a, b| a.usd_per_request.total_cmp(&b.usd_per_request));
+        drafts.sort_by(|a, b| self.rank(a).total_cmp(&self.rank(b)));
         let is_cost = self.settings.objective == Objective::Cost;
         if drafts.iter().any(|draft| draft.is_known) {
             // What is not known has to be tried first.
@@ -472,7 +488,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             seen.push(signature);
-            if let Some(candidate) = self.score(&self.point_of(&draft)) {
+            if let Some(candidate) = self.score_with(&self.point_of(&draft), !is_cost) {
                 scored.push(candidate);
             }
         }
@@ -484,7 +500,25 @@ impl<'a> Search<'a> {
             })
         });
         let mut scored = scored.into_iter();
-        (scored.next(), scored.next())
+        let mut next = || {
+            let candidate = scored.next()?;
+            if is_cost { self.score(&candidate.point) } else { Some(candidate) }
+        };
+        (next(), next())
+    }
+
+    /// About the score of a draft.
+    fn rank(&self, draft: &Draft) -> f64 {
+        let usd = draft.usd_per_request;
+        match self.settings.objective {
+            Objective::Cost => usd,
+            Objective::Latency { max_usd_per_million } => {
+                draft.roughly_s * if usd * 1e6 <= max_usd_per_million { 1.0 } else { 1e3 }
+            }
+            Objective::Weighted { cost_weight } => {
+                cost_weight * usd.ln() + (1.0 - cost_weight) * draft.roughly_s.ln()
+            }
+        }
     }
 
     fn point_of(&self, draft: &Draft) -> Point {
@@ -536,6 +570,7 @@ impl<'a> Search<'a> {
         gathering: &Gathering<'_>,
         fill: &FillLaw,
         usd: f64,
+        with_quantile: bool,
     ) -> Scored {
         let (mut seconds, mut square, mut unknown, mut billed) = (0.0, 0.0, 0.0_f64, 0.0);
         let mut doubtful = 0.0;
@@ -562,7 +597,7 @@ impl<'a> Search<'a> {
         let rung = |items: u32| assignment[(items as usize).min(assignment.len() - 1)];
         latency.set(gathering, fill, window, &self.rows, rung);
         let late_share = latency.upper_tail(self.slo.as_secs_f64());
-        let latency_s = latency.quantile(self.settings.slo_percentile);
+        let latency_s = if with_quantile { latency.quantile(self.settings.slo_percentile) } else { f64::NAN };
         let whole = billed + self.fee_usd;
         let expected = Expectation {
             usd_per_million: usd * 1e6,
@@ -608,6 +643,8 @@ struct Draft {
     delay: Duration,
     is_mixed: bool,
     usd_per_request: f64,
+    /// About the latency of the slowest, seconds: only to rank drafts whose law is not computed yet.
+    roughly_s: f64,
     is_known: bool,
 }
 
@@ -621,6 +658,7 @@ impl Draft {
             delay: Duration::ZERO,
             is_mixed: false,
             usd_per_request: f64::MAX,
+            roughly_s: f64::MAX,
             is_known: false,
         }
     }

@@ -173,10 +173,21 @@ pub fn run(
     function: &mut dyn FunctionModel,
     clock: Option<&dyn Fn() -> f64>,
 ) -> Result<LoopReport, SettingsError> {
+    let tuner = Tuner::new(config.settings.clone(), config.base.clone(), config.economics.clone())?;
+    Ok(run_tuner(config, tuner, arrivals, function, clock).0)
+}
+
+/// Runs a loop with a tuner that may know something already; gives it back.
+pub fn run_tuner(
+    config: &LoopConfig,
+    tuner: Tuner,
+    arrivals: &mut dyn ArrivalProcess,
+    function: &mut dyn FunctionModel,
+    clock: Option<&dyn Fn() -> f64>,
+) -> (LoopReport, Tuner) {
     let mut seeds = Random::new(config.seed);
     let (mut gaps, mut sizes) = (seeds.fork(1), seeds.fork(2));
     let items = ItemsSampler::new(&config.items_pmf);
-    let tuner = Tuner::new(config.settings.clone(), config.base.clone(), config.economics.clone())?;
     let mut world = Loop {
         config,
         engine: Engine::default(),
@@ -192,14 +203,14 @@ pub fn run(
         report: LoopReport {
             windows: Vec::new(),
             events: Vec::new(),
-            plans: vec![(0.0, config.base.clone())],
+            plans: vec![(0.0, tuner.plan().clone())],
             last: tuner.report(),
             decision_s: Vec::new(),
         },
         tuner,
         clock,
     };
-    world.engine.handle_plan(Timestamp::ZERO, config.base.clone());
+    world.engine.handle_plan(Timestamp::ZERO, world.tuner.plan().clone());
     let mut id = 0;
     while let Some(at_s) = arrivals.next(&mut gaps).filter(|&at_s| at_s < config.seconds) {
         world.advance(at_s);
@@ -208,7 +219,7 @@ pub fn run(
     }
     world.advance(config.seconds);
     world.report.last = world.tuner.report();
-    Ok(world.report)
+    (world.report, world.tuner)
 }
 
 fn timestamp(seconds: f64) -> Timestamp {

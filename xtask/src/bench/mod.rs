@@ -32,6 +32,17 @@ pub(crate) struct Arguments {
 enum Name {
     /// Every answer its own: concurrent requests with distinct contents against the unbatched answers.
     Answers(answers::Arguments),
+    /// Delay and false alarms of the change-point detectors, beside what no detector can beat.
+    Changepoint {
+        /// Folder with recorded traces, to run over as well.
+        #[arg(long)]
+        traces: Option<PathBuf>,
+        /// Folder for plots of the traces.
+        #[arg(long)]
+        plots: Option<PathBuf>,
+    },
+    /// Time of one window's decision and of a renewal of the belief; memory over a million windows.
+    Decision,
     /// Requests per second through the pure engine.
     Engine,
     /// The emulator's CPU metering and bill against published measurements.
@@ -40,6 +51,8 @@ enum Name {
         #[arg(long)]
         profiles: PathBuf,
     },
+    /// Fill, cost and latency by formula against the production engine in virtual time.
+    Formula,
     /// Requests per CPU-second of the gateway, alone and with nothing left out.
     Gateway(gateway::Arguments),
     /// Operating points that the tuner has to try: live sweeps, replayed, and live runs.
@@ -61,11 +74,22 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     let json = json.as_deref();
     match &arguments.name {
         Name::Answers(arguments) => answers::run(setup, arguments, json),
+        Name::Changepoint { traces, plots } => {
+            let mut command = bench_command(setup, "optimizer-changepoint", "changepoint");
+            for (option, folder) in [("--traces", traces), ("--plots", plots)] {
+                if let Some(folder) = folder {
+                    command.arg(option).arg(std::path::absolute(folder)?);
+                }
+            }
+            run_with_json(&mut command, json)
+        }
+        Name::Decision => cargo_bench(setup, "simulator", "decision", json),
         Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),
         Name::Fidelity { profiles } => {
             let binary = build::release_folder(setup.workspace())?.join("lambda-fidelity");
             run_with_json(Command::new(binary).arg("--profiles").arg(profiles), json)
         }
+        Name::Formula => cargo_bench(setup, "simulator", "formula", json),
         Name::Gateway(arguments) => gateway::run(setup, arguments, json),
         Name::Optimizer(arguments) => optimizer::run(setup, arguments, json),
         Name::Processes => processes(setup, json),
@@ -86,9 +110,14 @@ fn processes(setup: &Setup, json: Option<&Path>) -> Result<()> {
 }
 
 fn cargo_bench(setup: &Setup, package: &str, bench: &str, json: Option<&Path>) -> Result<()> {
+    run_with_json(&mut bench_command(setup, package, bench), json)
+}
+
+fn bench_command(setup: &Setup, package: &str, bench: &str) -> Command {
     let mut command = build::cargo_command(setup.workspace());
     command.args(["bench", "--package", package, "--bench", bench, "--"]);
-    run_with_json(&mut command, json)
+    command.current_dir(setup.workspace());
+    command
 }
 
 fn run_with_json(command: &mut Command, json: Option<&Path>) -> Result<()> {

@@ -307,12 +307,11 @@ mod tests {
         let belief = Belief::learn(&cells, &Padding::default(), &points, None, true).unwrap();
         for point in points {
             let row = belief.row(point, 32);
-            for items in [2, 8, 16] {
-                let error = row[items].ln_mean.exp()
-                    / truth(point.memory_mib, point.process_count, items as u32)
-                    - 1.0;
+            for items in [2_u32, 8, 16] {
+                let at = row[items as usize];
+                let error = at.ln_mean.exp() / truth(point.memory_mib, point.process_count, items) - 1.0;
                 assert!(error.abs() < 0.05, "{point:?} {items}: {error}");
-                assert!(row[items].unknown_std < 0.05, "{:?}", row[items]);
+                assert!(at.unknown_std < 0.05, "{at:?}");
             }
         }
         let elsewhere = belief.row(RungPoint { memory_mib: 512, process_count: 1 }, 32);

@@ -53,11 +53,11 @@ impl Tuner {
     /// Gives a plan on probation up if it disappoints. Whether it did.
     pub(super) fn guard(&mut self) -> bool {
         let on_probation = self.realised.batches <= f64::from(self.settings.guard.probation_batches) * 4.0;
-        let Some((previous, before)) = self.previous.clone().filter(|_| on_probation) else {
+        let Some((previous, before, drift)) = self.previous.clone().filter(|_| on_probation) else {
             return false;
         };
         let realised = self.realised;
-        let Some(reason) = self.disappointment(&realised, &before) else { return false };
+        let Some(reason) = self.disappointment(&realised, &before, drift) else { return false };
         let Some(given_up) = self.point.clone() else { return false };
         self.end_canary_as_abandoned();
         let from = self.plan.revision.0;
@@ -86,7 +86,7 @@ impl Tuner {
         true
     }
 
-    fn disappointment(&self, realised: &Realised, before: &Realised) -> Option<RollbackReason> {
+    fn disappointment(&self, realised: &Realised, before: &Realised, drift: f64) -> Option<RollbackReason> {
         let ended = realised.answered + realised.failed;
         if ended < JUDGED_FROM || realised.batches < 5.0 {
             return None;
@@ -103,9 +103,10 @@ impl Tuner {
             return Some(RollbackReason::Late);
         }
         let enough = realised.batches >= f64::from(self.settings.guard.probation_batches);
+        let is_same = (self.knowledge.drift_ln() - drift).abs() < 0.05;
         match (realised.usd_per_request(), before.usd_per_request()) {
-            // Under the same load only: the record before ends at a change of load.
-            (Some(now), Some(then)) if enough && before.batches >= 20.0 && now > DEAR * then => {
+            // Under the same load (the record before ends at a change of load) and the same speed of Lambda only.
+            (Some(now), Some(then)) if enough && is_same && before.batches >= 20.0 && now > DEAR * then => {
                 Some(RollbackReason::Dear)
             }
             _ => None,

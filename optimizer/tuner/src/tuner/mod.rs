@@ -126,8 +126,8 @@ pub struct Tuner {
     plan: ServingPlan,
     /// What of `plan` was chosen; `None`: it is the configured one, or pinned.
     point: Option<Point>,
-    /// What served before, to return to.
-    previous: Option<(Point, Realised)>,
+    /// What served before, to return to: with what was measured of it and the drift of that time.
+    previous: Option<(Point, Realised, f64)>,
     arrivals: Arrivals,
     knowledge: Knowledge,
     belief: Option<Arc<Belief>>,

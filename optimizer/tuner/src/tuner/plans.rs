@@ -83,7 +83,7 @@ impl Tuner {
         }
         if !is_watching {
             if let Some(point) = self.point.take() {
-                self.previous = Some((point, self.realised));
+                self.previous = Some((point, self.realised, self.knowledge.drift_ln()));
             }
             self.realised = super::account::Realised::default();
         }
