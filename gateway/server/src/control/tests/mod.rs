@@ -1,5 +1,6 @@
 //! The loop in paused time: what reaches the tuners, what comes of their plans, and what faults leave behind.
 
+mod closed;
 mod persistence;
 mod routes;
 mod world;

@@ -19,10 +19,9 @@ use tokio::task::JoinHandle;
 use workers_protocol::{Answer, ItemShapes, ProcessReport, Report, Request, TensorChunks};
 
 use crate::config::{Source, load_text};
-use crate::control::decide::Decide;
+use crate::control::decide::{Decide, MakeTuner, tuner};
 use crate::control::handle::ControlHandle;
 use crate::control::supervisor::{Parts, spawn_with};
-use crate::driver::Invoke;
 use crate::http::Readiness;
 use crate::inference::{Completed, InferError, Inference, InputTensor, Submission};
 use crate::lifecycle::Fleet;
@@ -237,6 +236,22 @@ impl World {
     }
 
     pub(super) fn start_on(folder: &std::path::Path, more: &str, script: Script, lambda: Lambda) -> Self {
+        let script = Arc::new(Mutex::new(script));
+        Self::start_with(folder, more, script.clone(), lambda, scripted(script))
+    }
+
+    /// Starts one with real tuners.
+    pub(super) fn start_real(folder: &std::path::Path, more: &str) -> Self {
+        Self::start_with(folder, more, Arc::default(), Lambda::default(), Arc::new(tuner))
+    }
+
+    fn start_with(
+        folder: &std::path::Path,
+        more: &str,
+        script: Arc<Mutex<Script>>,
+        lambda: Lambda,
+        make: Arc<MakeTuner>,
+    ) -> Self {
         std::fs::write(folder.join("model.toml"), MANIFEST).unwrap();
         let source = Source { path: Some(folder.join("gateway.toml")), ..Source::default() };
         let loaded = load_text(&configuration(more), &source).unwrap();
@@ -244,14 +259,13 @@ impl World {
         let (fleet, _, driver) = Fleet::start(Arc::new(loaded.settings), lambda.clone(), &catalogue).unwrap();
         let fleet = Arc::new(fleet);
         let readiness = Readiness::ready();
-        let script = Arc::new(Mutex::new(script));
         let parts = Parts {
             fleet: fleet.clone(),
             invoker: lambda.clone(),
             catalogue: catalogue.clone(),
             readiness: readiness.clone(),
         };
-        let (control, task) = spawn_scripted(parts, script.clone());
+        let (control, task) = spawn_with(parts, make);
         let tasks = vec![driver, task];
         Self { lambda, fleet, control, catalogue, readiness, script, source, tasks }
     }
@@ -321,15 +335,13 @@ impl World {
     }
 }
 
-fn spawn_scripted<S: Invoke>(parts: Parts<S>, script: Arc<Mutex<Script>>) -> (ControlHandle, JoinHandle<()>) {
-    let make = move |settings: TunerSettings, base: ServingPlan, economics: Economics| {
+fn scripted(script: Arc<Mutex<Script>>) -> Arc<MakeTuner> {
+    Arc::new(move |settings: TunerSettings, base: ServingPlan, economics: Economics| {
         script.lock().unwrap().made += 1;
         let revision = base.revision;
         let real = Tuner::new(settings, base, economics)?;
-        Ok(Box::new(Scripted { script: script.clone(), real, revision, plans: VecDeque::new() })
-            as Box<dyn Decide>)
-    };
-    spawn_with(parts, Arc::new(make))
+        Ok(Box::new(Scripted { script: script.clone(), real, revision, plans: VecDeque::new() }) as Box<dyn Decide>)
+    })
 }
 
 /// Whether this happens within ten seconds of paused time.
