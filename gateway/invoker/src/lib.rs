@@ -1,12 +1,14 @@
 //! The one way to Lambda: `aws-sdk-lambda` as a [`tower::Service`], its errors sorted into what the engine must know,
 //! REPORT lines read.
 //!
-//! Deliberately absent: retries (the SDK's are off; the engine decides), batching, and any knowledge of tensors.
+//! Deliberately absent: retries of invocations (the SDK's are off; the engine decides), batching, and any knowledge of tensors.
+//! [`provision`] stands apart: it changes functions, and nothing on the way of a request uses it.
 #![forbid(unsafe_code)]
 
 mod classify;
 mod config;
 mod error;
+pub mod provision;
 mod report;
 mod service;
 mod warm_up;
