@@ -54,7 +54,9 @@ fn candidate() -> Candidate {
 
 fn move_control(catalogue: &Arc<Catalogue>) {
     let control = ControlMetrics::new(catalogue.clone(), "m");
-    let mut plan = PlanConfig::default().plan(ModelId(0), gateway_contract::PlanRevision(2)).unwrap();
+    let mut plan = PlanConfig::default()
+        .plan(ModelId(0), gateway_contract::PlanRevision(2))
+        .expect("the defaults are a plan");
     let rung = plan.rungs[0].clone();
     plan.canary = Some(gateway_contract::Canary { rung, every: 10 });
     control.plan(&plan);

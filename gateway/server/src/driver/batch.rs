@@ -256,10 +256,7 @@ impl BatchJob {
         );
         let metering =
             if has_run_unmetered { Some(Metering::estimate(took)) } else { error.metering().copied() };
-        let refused = match error {
-            InvokeError::Refused { cause, .. } => Some(*cause),
-            _ => None,
-        };
+        let refused = if let InvokeError::Refused { cause, .. } = error { Some(*cause) } else { None };
         Judged {
             complaint: Some(error.to_string()),
             is_out_of_memory: is_out_of_memory(error),
@@ -382,12 +379,10 @@ impl Judged {
 
 /// Lambda names it in the error's type, or says only that the runtime was killed.
 fn is_out_of_memory(error: &InvokeError) -> bool {
-    match error {
-        InvokeError::Function { error_type, message, .. } => {
-            error_type.contains("OutOfMemory") || message.contains("signal: killed")
-        }
-        _ => false,
-    }
+    let InvokeError::Function { error_type, message, .. } = error else {
+        return false;
+    };
+    error_type.contains("OutOfMemory") || message.contains("signal: killed")
 }
 
 /// An estimate from wall time holds the network; the worker's own report does not. INIT of a cold start is billed as well.

@@ -340,7 +340,8 @@ fn scripted(script: Arc<Mutex<Script>>) -> Arc<MakeTuner> {
         script.lock().unwrap().made += 1;
         let revision = base.revision;
         let real = Tuner::new(settings, base, economics)?;
-        Ok(Box::new(Scripted { script: script.clone(), real, revision, plans: VecDeque::new() }) as Box<dyn Decide>)
+        Ok(Box::new(Scripted { script: script.clone(), real, revision, plans: VecDeque::new() })
+            as Box<dyn Decide>)
     })
 }
 
