@@ -26,6 +26,8 @@ enum Command {
     Serve(commands::serve::Arguments),
     /// Run the local Lambda.
     Emulate(commands::emulate::Arguments),
+    /// Make the memory aliases that a configuration needs; never done while serving.
+    Provision(commands::provision::Arguments),
     /// Check a configuration; exit code 78 if it is not valid.
     CheckConfig(commands::check_config::Arguments),
     /// Show the configuration in force, with the origin of each value.
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Emulate(arguments) => commands::emulate::run(arguments),
+        Command::Provision(arguments) => commands::provision::run(arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(arguments),
         Command::PrintConfig(arguments) => commands::print_config::run(arguments),
         Command::ConfigSchema(arguments) => commands::config_schema::run(&arguments),

@@ -4,6 +4,7 @@ pub(crate) mod check_config;
 pub(crate) mod config_schema;
 pub(crate) mod emulate;
 pub(crate) mod print_config;
+pub(crate) mod provision;
 pub(crate) mod serve;
 
 use std::path::PathBuf;
