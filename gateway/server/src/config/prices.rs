@@ -12,6 +12,10 @@ pub struct PricesConfig {
     pub x86_64: Vec<TierConfig>,
     /// Duration tiers of Arm, ascending by `from_gb_seconds`, the first from 0. Default: us-east-1 list prices.
     pub arm64: Vec<TierConfig>,
+    /// GB-seconds that the account uses in a month on the functions' architecture, 0 or more, default 0. It picks the duration tier that
+    /// dollars are counted by and plans are chosen by. More: cheaper tiers.
+    #[schemars(range(min = 0.0))]
+    pub month_gb_seconds: f64,
     /// Dollars per million requests, 0 or more, default 0.20.
     #[schemars(range(min = 0.0))]
     pub usd_per_million_requests: f64,
@@ -45,6 +49,7 @@ impl Default for PricesConfig {
         Self {
             x86_64: tiers(&table.x86_64),
             arm64: tiers(&table.arm64),
+            month_gb_seconds: 0.0,
             usd_per_million_requests: table.usd_per_million_requests,
             gateway_usd_per_hour: 0.0,
         }
@@ -62,6 +67,9 @@ impl PricesConfig {
                 return Err((key, "needs tiers that ascend from 0 with prices of 0 or more"));
             }
         }
+        if !amount(self.month_gb_seconds) {
+            return Err(("month_gb_seconds", "must be 0 or more"));
+        }
         if !amount(self.usd_per_million_requests) {
             return Err(("usd_per_million_requests", "must be 0 or more"));
         }
@@ -71,22 +79,37 @@ impl PricesConfig {
         Ok(())
     }
 
-    /// For the accounting.
+    /// For the accounting: of each architecture the tier in force, so that nothing behind this point need know the month's volume.
     #[must_use]
     pub fn table(&self) -> PriceTable {
-        let price = |tiers: &[TierConfig]| ArchitecturePrice {
-            tiers: tiers
-                .iter()
-                .map(|tier| PriceTier {
-                    from_gb_seconds: tier.from_gb_seconds,
-                    usd_per_gb_second: tier.usd_per_gb_second,
-                })
-                .collect(),
+        let price = |tiers: &[TierConfig]| {
+            let in_force = tiers.iter().rev().find(|tier| tier.from_gb_seconds <= self.month_gb_seconds);
+            let tier = in_force.map(|tier| PriceTier {
+                from_gb_seconds: 0.0,
+                usd_per_gb_second: tier.usd_per_gb_second,
+            });
+            ArchitecturePrice { tiers: tier.into_iter().collect() }
         };
         PriceTable {
             x86_64: price(&self.x86_64),
             arm64: price(&self.arm64),
             usd_per_million_requests: self.usd_per_million_requests,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_contract::Architecture;
+
+    #[test]
+    fn the_months_volume_picks_the_tier() {
+        let list = PriceTable::default();
+        for (volume, architecture) in [(0.0, Architecture::X86_64), (7e9, Architecture::X86_64), (2e10, Architecture::Arm64)] {
+            let prices = PricesConfig { month_gb_seconds: volume, ..PricesConfig::default() };
+            let found = prices.table().usd_per_gb_second(architecture, 0.0);
+            assert!((found - list.usd_per_gb_second(architecture, volume)).abs() < 1e-15);
         }
     }
 }

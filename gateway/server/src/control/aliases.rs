@@ -147,7 +147,8 @@ impl<S: Invoke> ControlLoop<S> {
         self.queue_settings(id);
     }
 
-    fn publish_readiness(&self) {
+    /// Tells readiness which models cannot be served.
+    pub(super) fn publish_readiness(&self) {
         let unservable = self
             .models
             .values()

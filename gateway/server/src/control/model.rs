@@ -139,7 +139,7 @@ impl ModelControl {
         Economics {
             prices: self.steered.prices.clone(),
             architecture: self.steered.architecture,
-            month_gb_seconds: 0.0,
+            month_gb_seconds: 0.0, // the table holds the tier in force alone
         }
     }
 

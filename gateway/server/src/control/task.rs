@@ -283,6 +283,7 @@ impl<S: Invoke> ControlLoop<S> {
 
     async fn reload(&mut self) {
         let steered = self.parts.fleet.steered();
+        let probe_interval = self.parts.fleet.settings().probe_interval;
         let served: Vec<ModelId> = steered.iter().map(|model| model.id).collect();
         self.models.retain(|id, _| served.contains(id));
         for new in steered {
@@ -296,6 +297,7 @@ impl<S: Invoke> ControlLoop<S> {
                         model.metrics.plan(&new.plan);
                         model.steered = new;
                         let id = model.steered.id;
+                        model.next_probe = probe_interval.map(|_| Instant::now());
                         model.next_window =
                             model.next_window.min(Instant::now() + model.steered.policy.window);
                         if model.tuner.is_none() {
@@ -309,6 +311,7 @@ impl<S: Invoke> ControlLoop<S> {
             }
         }
         self.run_queued().await;
+        self.publish_readiness(); // a model that is gone holds nobody back
         self.publish();
     }
 

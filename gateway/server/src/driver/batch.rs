@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_contract::{
-    ItemFailure, Mebibytes, ModelId, PriceTable, ServiceObservation, ServiceOutcome, Timestamp,
-};
+use gateway_contract::{ItemFailure, ModelId, PriceTable, ServiceObservation, Timestamp};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering, RefusedCause, UnknownCause};
 use gateway_policy::{BatchOutcome, Dispatch, TooLarge};
 use workers_protocol::{Answer, ItemErrorCode, ItemShapes, ProtocolError, RequestHeader, TensorChunks};
 
 use super::clock::Clock;
+use super::lesson::{Work, is_out_of_memory};
 use super::scatter::{PartResult, SentPart, scatter};
 use super::{Invoke, ModelRuntime};
 use crate::telemetry::model::InvocationMeters;
@@ -49,49 +48,19 @@ pub(super) struct BatchDone {
 }
 
 /// What came of an invocation, before its cost is known.
-struct Judged {
-    outcome: BatchOutcome,
-    parts: Vec<PartResult>,
-    label: &'static str,
-    complaint: Option<String>,
+pub(super) struct Judged {
+    pub(super) outcome: BatchOutcome,
+    pub(super) parts: Vec<PartResult>,
+    pub(super) label: &'static str,
+    pub(super) complaint: Option<String>,
     /// Time in the slowest process, and in all.
-    compute: (Duration, Duration),
-    metering: Option<Metering>,
-    cold: bool,
-    process_restarts: u32,
-    work: Work,
-    is_out_of_memory: bool,
-    refused: Option<RefusedCause>,
-}
-
-/// What the worker said of the work in a batch; zero where it said nothing.
-#[derive(Clone, Copy, Debug, Default)]
-struct Work {
-    /// Padded units of the largest shard.
-    shard_padded_units: u64,
-    /// Units of all items, padding not counted.
-    units: u64,
-    /// Wall time of the handler.
-    handler: Duration,
-    /// Start of the sandbox, if this invocation started it.
-    init: Option<Duration>,
-}
-
-impl Work {
-    fn of(answer: &Answer) -> Self {
-        let report = &answer.report;
-        Self {
-            shard_padded_units: report
-                .processes
-                .iter()
-                .map(|process| process.padded_units)
-                .max()
-                .unwrap_or(0),
-            units: report.processes.iter().map(|process| process.work_units).sum(),
-            handler: Duration::from_micros(report.handler_us),
-            init: report.cold.then(|| Duration::from_micros(report.init_us)),
-        }
-    }
+    pub(super) compute: (Duration, Duration),
+    pub(super) metering: Option<Metering>,
+    pub(super) cold: bool,
+    pub(super) process_restarts: u32,
+    pub(super) work: Work,
+    pub(super) is_out_of_memory: bool,
+    pub(super) refused: Option<RefusedCause>,
 }
 
 impl BatchJob {
@@ -265,45 +234,6 @@ impl BatchJob {
         }
     }
 
-    /// What this teaches about the operating point.
-    fn observation(&self, judged: &Judged, took: Duration) -> ServiceObservation {
-        let metering = judged.metering.unwrap_or_default();
-        let init = metering.init.or(judged.work.init);
-        let outcome = match judged.outcome {
-            _ if judged.is_out_of_memory => ServiceOutcome::OutOfMemory,
-            BatchOutcome::Completed { .. } | BatchOutcome::TooLarge(TooLarge::Response) => {
-                ServiceOutcome::Completed
-            }
-            BatchOutcome::FunctionError => ServiceOutcome::FunctionError,
-            BatchOutcome::Throttled { .. }
-            | BatchOutcome::TooLarge(TooLarge::Request)
-            | BatchOutcome::Unknown
-            | BatchOutcome::Refused { .. } => ServiceOutcome::NotRun,
-        };
-        let handler = match judged.work.handler {
-            Duration::ZERO => metering.billed.saturating_sub(init.unwrap_or_default()),
-            told => told,
-        };
-        ServiceObservation {
-            at: self.clock.now(),
-            revision: self.dispatch.revision,
-            is_canary: self.dispatch.is_canary,
-            outcome,
-            items: self.dispatch.items,
-            memory_mib: metering.memory.unwrap_or(self.dispatch.memory_mib),
-            process_count: self.dispatch.process_count,
-            shard_padded_units: judged.work.shard_padded_units,
-            work_units: judged.work.units,
-            handler,
-            billed: metering.billed,
-            billed_is_estimate: metering.is_estimate,
-            round_trip: took,
-            init,
-            max_memory_used: metering.max_memory_used.filter(|&used| used > Mebibytes(0)),
-            process_restarts: judged.process_restarts,
-        }
-    }
-
     fn finish(self, judged: Judged, took: Duration) -> BatchDone {
         let observation = Some(self.observation(&judged, took));
         let Judged {
@@ -375,14 +305,6 @@ impl Judged {
             refused: None,
         }
     }
-}
-
-/// Lambda names it in the error's type, or says only that the runtime was killed.
-fn is_out_of_memory(error: &InvokeError) -> bool {
-    let InvokeError::Function { error_type, message, .. } = error else {
-        return false;
-    };
-    error_type.contains("OutOfMemory") || message.contains("signal: killed")
 }
 
 /// An estimate from wall time holds the network; the worker's own report does not. INIT of a cold start is billed as well.

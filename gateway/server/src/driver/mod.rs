@@ -10,6 +10,7 @@ mod command;
 mod flight;
 mod handle;
 mod latency;
+mod lesson;
 mod model;
 mod observed;
 mod scatter;
