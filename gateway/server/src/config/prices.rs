@@ -84,10 +84,8 @@ impl PricesConfig {
     pub fn table(&self) -> PriceTable {
         let price = |tiers: &[TierConfig]| {
             let in_force = tiers.iter().rev().find(|tier| tier.from_gb_seconds <= self.month_gb_seconds);
-            let tier = in_force.map(|tier| PriceTier {
-                from_gb_seconds: 0.0,
-                usd_per_gb_second: tier.usd_per_gb_second,
-            });
+            let tier = in_force
+                .map(|tier| PriceTier { from_gb_seconds: 0.0, usd_per_gb_second: tier.usd_per_gb_second });
             ArchitecturePrice { tiers: tier.into_iter().collect() }
         };
         PriceTable {
@@ -106,7 +104,9 @@ mod tests {
     #[test]
     fn the_months_volume_picks_the_tier() {
         let list = PriceTable::default();
-        for (volume, architecture) in [(0.0, Architecture::X86_64), (7e9, Architecture::X86_64), (2e10, Architecture::Arm64)] {
+        for (volume, architecture) in
+            [(0.0, Architecture::X86_64), (7e9, Architecture::X86_64), (2e10, Architecture::Arm64)]
+        {
             let prices = PricesConfig { month_gb_seconds: volume, ..PricesConfig::default() };
             let found = prices.table().usd_per_gb_second(architecture, 0.0);
             assert!((found - list.usd_per_gb_second(architecture, volume)).abs() < 1e-15);

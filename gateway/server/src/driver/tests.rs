@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway_contract::{
     Architecture, ItemFailure, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits,
-    Rung, ServiceTimeTable, ServingPlan,
+    Rung, ServiceOutcome, ServiceTimeTable, ServingPlan,
 };
 use gateway_invoker::{
     Invocation, InvocationReply, InvokeError, Metering, RefusedCause, ThrottleReason, UnknownCause,
@@ -278,6 +278,43 @@ async fn the_cost_of_a_batch_is_shared_by_items_and_counts_retries() {
     let counted = world.catalogue.cost_usd.with_label_values(&["echo", "lambda_duration"]).get()
         + world.catalogue.cost_usd.with_label_values(&["echo", "lambda_requests"]).get();
     assert!((counted - batch).abs() < 1e-12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_invocation_leaves_one_observation_with_its_outcome() {
+    let function_error = |error_type: &str, message: &str| InvokeError::Function {
+        error_type: error_type.to_owned(),
+        message: message.to_owned(),
+        metering: metering(),
+    };
+    let refused = InvokeError::Refused { cause: RefusedCause::NotFound, message: String::new() };
+    for (error, outcome) in [
+        (
+            InvokeError::Throttled { reason: ThrottleReason::Concurrency, retry_after: None },
+            ServiceOutcome::NotRun,
+        ),
+        (InvokeError::Unknown { cause: UnknownCause::ConnectionLost }, ServiceOutcome::NotRun),
+        (refused, ServiceOutcome::NotRun),
+        (function_error("Runtime.OutOfMemory", ""), ServiceOutcome::OutOfMemory),
+        (
+            function_error("Runtime.ExitError", "exited with error: signal: killed"),
+            ServiceOutcome::OutOfMemory,
+        ),
+        (function_error("Sandbox.Timedout", ""), ServiceOutcome::FunctionError),
+    ] {
+        let is_final = matches!(error, InvokeError::Refused { .. });
+        let world = world(plan(1, ms(0)), [Step::Error(error)]);
+        world.send(&[1.0]).await.unwrap().unwrap();
+        let observed: Vec<_> = world.handle.observations().take().into();
+        assert_eq!(observed.len(), world.invocations());
+        assert_eq!((observed[0].observation.outcome, observed[0].refused.is_some()), (outcome, is_final));
+        if let Some(retry) = observed.get(1) {
+            assert_eq!(retry.observation.outcome, ServiceOutcome::Completed);
+        }
+        let window = world.handle.close_window(ModelId(0), 0.99).await.unwrap();
+        let ran = observed.iter().filter(|one| one.observation.outcome != ServiceOutcome::NotRun).count();
+        assert_eq!((window.batches, window.answered + window.failed), (ran as u64, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
