@@ -68,8 +68,19 @@ pub(crate) struct Scored {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Temptation {
     pub(crate) place: RungPoint,
-    /// Dollars per request that could be reached.
+    /// Dollars per request that are expected of the best plan with it.
     pub(crate) usd_per_request: f64,
+    /// What is not known of the logarithm of that.
+    pub(crate) ln_std: f64,
+}
+
+impl Temptation {
+    /// Expected improvement over a cost, as a share of it. Reference: Jones, Schonlau and Welch, 1998.
+    pub(crate) fn expected_gain(&self, usd_per_request: f64) -> f64 {
+        let std = self.ln_std.max(1e-6);
+        let z = (usd_per_request / self.usd_per_request).ln() / std;
+        std * (normal::density(z) + z * normal::distribution(z))
+    }
 }
 
 /// What a search found.
@@ -77,7 +88,7 @@ pub(crate) struct Temptation {
 pub(crate) struct Found {
     pub(crate) best: Option<Scored>,
     pub(crate) runner_up: Option<Scored>,
-    /// Places worth a trial, the most promising first.
+    /// Places that are not known and might be better.
     pub(crate) temptations: Vec<Temptation>,
     /// Each request alone, at its cheapest place, dollars per request.
     pub(crate) unbatched_usd: Option<f64>,
@@ -229,7 +240,6 @@ impl<'a> Search<'a> {
             }
             temptations.extend(self.hope(slowest, &mut fill));
         }
-        temptations.sort_by(|a, b| a.usd_per_request.total_cmp(&b.usd_per_request));
         let (best, runner_up) = self.choose(drafts);
         Found { best, runner_up, temptations, unbatched_usd: self.unbatched_usd() }
     }
@@ -415,30 +425,35 @@ impl<'a> Search<'a> {
                 candidates.min_by(|&a, &b| hopeful(a).total_cmp(&hopeful(b))).unwrap_or(slowest)
             })
             .collect();
-        let mut best: Option<(f64, RungPoint)> = None;
+        let mut best: Option<(f64, Temptation)> = None;
         for bound in self.bounds() {
             fill.set(&self.gathering(&curve, bound, self.slo.min(self.settings.bounds.queue_delay)));
-            let mut usd = 0.0;
+            let (mut usd, mut expected) = (0.0, 0.0);
             let mut doubt = vec![0.0; self.places.len()];
             for (items, p) in fill.pmf().iter().enumerate().skip(1).filter(|(_, p)| **p > 0.0) {
                 let place = chosen[items];
                 let hopeful = self.places[place].hopeful_usd[items];
                 usd += p * hopeful;
+                expected += p * self.places[place].costs.batch_usd(u32::try_from(items).unwrap_or(u32::MAX));
                 let unknown = self.rows.rows[place][items].unknown_std;
                 if unknown > KNOWN_LN_STD {
                     doubt[place] += p * hopeful * unknown;
                 }
             }
-            let usd = fill.usd_per_request(usd);
+            let (usd, expected) = (fill.usd_per_request(usd), fill.usd_per_request(expected));
             let doubtful =
                 doubt.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).filter(|(_, it)| **it > 0.0);
             if let Some((place, _)) = doubtful
                 && best.is_none_or(|(least, _)| usd < least)
             {
-                best = Some((usd, self.places[place].point));
+                let place = self.places[place].point;
+                best = Some((
+                    usd,
+                    Temptation { place, usd_per_request: expected, ln_std: (expected / usd).ln() },
+                ));
             }
         }
-        best.map(|(usd_per_request, place)| Temptation { place, usd_per_request })
+        best.map(|(_, temptation)| temptation)
     }
 
     fn usd_per_request(&self, fill: &FillLaw, assignment: &[usize]) -> f64 {

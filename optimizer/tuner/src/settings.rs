@@ -75,7 +75,7 @@ pub struct ExplorationLimits {
     pub max_share: f64,
     /// Most dollars per hour that exploration may cost beyond the incumbent.
     pub max_usd_per_hour: f64,
-    /// Relative saving below which a possible improvement is not worth a trial.
+    /// Expected improvement, as a share of the cost, below which a trial is not worth it.
     pub min_gain: f64,
     /// Batches that a canary runs for before it is judged.
     pub batches_per_trial: u32,
@@ -167,7 +167,7 @@ impl Default for ExplorationLimits {
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self { probation_batches: 60, blind_after_windows: 60, hold_off_windows: 600 }
+        Self { probation_batches: 60, blind_after_windows: 60, hold_off_windows: 180 }
     }
 }
 

@@ -33,6 +33,8 @@ fn main() {
     let mut sweeps = Vec::new();
     let mut json_path = None;
     let mut seeds = 20;
+    let mut policies = POLICIES.to_vec();
+    let mut shows_events = false;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("`{word}` needs a value"));
@@ -40,6 +42,11 @@ fn main() {
             "--bench" => {}
             "--sweep" => sweeps.push(value()),
             "--json" => json_path = Some(value()),
+            "--policy" => {
+                let wanted = value();
+                policies.retain(|&kind| name(kind) == wanted);
+            }
+            "--events" => shows_events = true,
             "--seeds" => seeds = value().parse().unwrap(),
             _ => panic!("unknown option `{word}`"),
         }
@@ -51,7 +58,7 @@ fn main() {
     } else {
         sweeps.iter().map(|sweep| Model::from_sweep(sweep)).collect()
     };
-    let mut all: Vec<(PolicyKind, Vec<Outcome>)> = POLICIES.iter().map(|&kind| (kind, Vec::new())).collect();
+    let mut all: Vec<(PolicyKind, Vec<Outcome>)> = policies.iter().map(|&kind| (kind, Vec::new())).collect();
     let mut details = Vec::new();
     for model in &models {
         let best = best::search(model);
@@ -70,7 +77,7 @@ fn main() {
             "policy", "median", "worst", "never", "trials", "late share", "cost / best", "USD spent"
         );
         for (kind, outcomes) in &mut all {
-            let runs = policies::run(model, &best, *kind, seeds);
+            let runs = policies::run(model, &best, *kind, seeds, shows_events);
             details.push(line(model, *kind, &runs));
             outcomes.extend(runs);
         }

@@ -31,7 +31,7 @@ pub struct Outcome {
     pub exploration_usd: f64,
 }
 
-pub fn run(model: &Model, best: &Best, kind: PolicyKind, seeds: u64) -> Vec<Outcome> {
+pub fn run(model: &Model, best: &Best, kind: PolicyKind, seeds: u64, shows_events: bool) -> Vec<Outcome> {
     let known = Mutex::new(BTreeMap::new());
     let next = AtomicU64::new(1);
     let outcomes = Mutex::new(Vec::new());
@@ -43,7 +43,10 @@ pub fn run(model: &Model, best: &Best, kind: PolicyKind, seeds: u64) -> Vec<Outc
                     if seed > seeds {
                         return;
                     }
-                    let outcome = one(model, best, kind, seed, &known);
+                    let (outcome, events) = one(model, best, kind, seed, &known);
+                    if shows_events {
+                        println!("seed {seed}: {outcome:?}\n{events}");
+                    }
                     outcomes.lock().unwrap().push(outcome);
                 }
             });
@@ -54,7 +57,7 @@ pub fn run(model: &Model, best: &Best, kind: PolicyKind, seeds: u64) -> Vec<Outc
 
 type Known = Mutex<BTreeMap<String, (f64, f64)>>;
 
-fn one(model: &Model, best: &Best, kind: PolicyKind, seed: u64, known: &Known) -> Outcome {
+fn one(model: &Model, best: &Best, kind: PolicyKind, seed: u64, known: &Known) -> (Outcome, String) {
     let seconds = if kind == PolicyKind::Grid { GRID_SECONDS } else { SECONDS };
     let config = loop_config(settings(model, kind, seed), start(model), seconds, seed);
     let report = run_loop(&config, &mut Poisson::new(model.rate), &mut model.replay.clone(), None).unwrap();
@@ -78,13 +81,25 @@ fn one(model: &Model, best: &Best, kind: PolicyKind, seed: u64, known: &Known) -
     let trials_to_5pct = reached.map(|(at_s, _)| trials_before(&report.events, *at_s, kind));
     let last = report.plans.last().map(|(_, plan)| cost(plan).0).unwrap_or(f64::NAN);
     let (_, late_share) = report.between(0.0, seconds);
-    Outcome {
+    let outcome = Outcome {
         trials_to_5pct,
         trials: report.last.trials as f64,
         late_share,
         final_over_best: last / best.usd_per_million,
         exploration_usd: report.last.exploration_usd,
+    };
+    let mut log = String::new();
+    for event in &report.events {
+        log += &format!("{:8.1} {:?}\n", event.at.as_nanos() as f64 / 1e9, event.what);
     }
+    for (at_s, plan) in &report.plans {
+        log += &format!("{at_s:8.1} revision {} costs {:.4?}\n", plan.revision, cost(plan));
+    }
+    for minute in 0..(seconds / 60.0) as u32 {
+        let from = f64::from(minute) * 60.0;
+        log += &format!("{from:8.0} {:.4?}\n", report.between(from, from + 60.0));
+    }
+    (outcome, log)
 }
 
 /// Trials begun up to then.

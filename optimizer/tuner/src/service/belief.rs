@@ -25,6 +25,8 @@ const FIT_FROM: usize = 6;
 const FLOOR_VARIANCE: f64 = 0.01 * 0.01;
 /// Longest length scales in the unit cube, by coordinate: another memory size or process count is never taken as known from afar.
 const LONGEST: [f64; 4] = [1.5, 0.6, 0.4, 1.5];
+/// Shortest: what physics leaves is smooth, above all in the fill; what is not is noise.
+const SHORTEST: [f64; 4] = [0.6, 0.2, 0.12, 0.5];
 /// Cells of the padding spread that count: its effect on S is taken at this step of ln(units).
 const UNIT_STEP: f64 = 0.05;
 
@@ -137,8 +139,8 @@ impl Belief {
             length_scales: chosen
                 .length_scales
                 .iter()
-                .zip(LONGEST)
-                .map(|(it, most)| it.clamp(0.1, most))
+                .zip(SHORTEST.into_iter().zip(LONGEST))
+                .map(|(length, (least, most))| length.clamp(least, most))
                 .collect(),
             noise_variance: chosen.noise_variance.max(FLOOR_VARIANCE),
         };

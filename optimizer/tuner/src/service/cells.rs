@@ -149,16 +149,22 @@ impl Cells {
     pub fn noise_variance(&self, memory_mib: u32, process_count: u32) -> f64 {
         /// What is assumed before anything is known: a spread of 10 %, counted as so many observations.
         const PRIOR: (f64, f64) = (0.01, 5.0);
+        /// Observations that the mean over all counts as, for one place.
+        const SHARED: f64 = 8.0;
+        // Few observations may have missed the wide part of the law: the estimate is raised by its own uncertainty.
+        const CARE: f64 = 3.0;
         let pooled = |prior: (f64, f64), of: &dyn Fn(&CellKey) -> bool| {
             let (mut sum, mut weight) = (prior.0 * prior.1, prior.1);
             for (_, cell) in self.cells.iter().filter(|(key, _)| of(key)) {
-                sum += cell.variance * (cell.weight - 1.0).max(0.0);
+                sum += cell.variance * cell.weight;
                 weight += (cell.weight - 1.0).max(0.0);
             }
-            sum / weight
+            (sum / weight, weight)
         };
-        let all = pooled(PRIOR, &|_| true);
-        pooled((all, 20.0), &|key| key.memory_mib == memory_mib && key.process_count == process_count)
+        let (all, _) = pooled(PRIOR, &|_| true);
+        let is_here = |key: &CellKey| key.memory_mib == memory_mib && key.process_count == process_count;
+        let (here, weight) = pooled((all, SHARED), &is_here);
+        here * (1.0 + CARE / weight)
     }
 
     /// Whether every number is usable: state comes from files.

@@ -1,7 +1,7 @@
 //! Exploration: a share of the batches runs on one other place, for as many batches as a judgement needs.
 //!
-//! A place is tried only if the best plan with it, its service times taken one deviation lower, would beat the plan in force by more than
-//! `min_gain`; only with fills that it is expected to serve in time even one closing quantile up; and only within the budgets
+//! A place is tried only if the best plan with it is expected to improve on the plan in force by more than `min_gain`, over what is not known of
+//! its service time; only with fills that it is expected to serve in time even one closing quantile up; and only within the budgets
 //! of share and dollars. While it runs, all batches close by the slower of both service times, so that a canary's batch has the time it needs.
 
 use gateway_contract::{Canary, ServiceObservation, ServiceOutcome, ServiceTimeTable, ServingPlan};
@@ -47,17 +47,18 @@ impl Tuner {
             return;
         }
         let now_usd = incumbent.expected.usd_per_million * 1e-6;
-        let worth = (1.0 - limits.min_gain) * now_usd;
-        let tempting: Vec<Temptation> =
-            self.searched.found.temptations.iter().copied().filter(|it| it.usd_per_request < worth).collect();
-        for temptation in tempting {
+        let mut tempting: Vec<(f64, Temptation)> =
+            self.searched.found.temptations.iter().map(|it| (it.expected_gain(now_usd), *it)).collect();
+        tempting.retain(|(gain, _)| *gain > limits.min_gain);
+        tempting.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (gain, temptation) in tempting {
             if self.tries.get(&temptation.place).is_some_and(|&tries| tries >= MAX_TRIES) {
                 continue;
             }
             if let Some((canary, table)) =
                 self.safe_canary(search, temptation.place, incumbent.expected.mean_fill)
             {
-                self.start_canary(&temptation, canary, table, 1.0 - temptation.usd_per_request / now_usd);
+                self.start_canary(temptation.place, canary, table, gain);
                 return;
             }
         }
@@ -99,8 +100,7 @@ impl Tuner {
         Some((canary, ServiceTimeTable::new(points).ok()?))
     }
 
-    fn start_canary(&mut self, temptation: &Temptation, canary: Canary, table: ServiceTimeTable, gain: f64) {
-        let place = temptation.place;
+    fn start_canary(&mut self, place: RungPoint, canary: Canary, table: ServiceTimeTable, gain: f64) {
         let rung = (canary.rung.max_items, place.memory_mib, place.process_count);
         let plan = ServingPlan { canary: Some(canary), service_time_upper: table, ..self.plan.clone() };
         if !self.put_in_force(plan) {

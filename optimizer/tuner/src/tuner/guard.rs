@@ -15,7 +15,9 @@ const MOST_CAUTION: f64 = 3.0;
 /// Late answers, were the objective just kept, over which the late share is averaged.
 const CAUTION_MEMORY: f64 = 10.0;
 /// Deviations that each such late answer may add.
-const CAUTION_PACE: f64 = 0.05;
+const CAUTION_PACE: f64 = 0.15;
+/// Deviations added when a plan was given up for late answers.
+const CAUTION_AFTER_LATE: f64 = 0.5;
 /// Share of the allowed late answers that is aimed at.
 const CAUTION_TARGET: f64 = 0.8;
 /// Answers from which a plan is judged.
@@ -66,12 +68,17 @@ impl Tuner {
         if !self.put_in_force(plan) {
             return false;
         }
+        if reason == RollbackReason::Late {
+            // Its service times were taken too low: the next time it is weighed with more care.
+            self.caution = (self.caution + CAUTION_AFTER_LATE).min(MOST_CAUTION);
+        }
         let until = self.windows + u64::from(self.settings.guard.hold_off_windows);
         self.given_up = Some((given_up, until));
         self.point = Some(previous);
         self.previous = None;
         self.window_of_last_switch = self.windows;
         self.realised = Realised::default();
+        self.is_serving = false;
         self.counts.rollbacks += 1;
         self.phase = Phase::RollingBack;
         self.searched.is_due = Some(SwitchReason::Guard);
@@ -102,7 +109,7 @@ impl Tuner {
         if clearly_above(realised.answered - realised.within, 1.5 * was_late) {
             return Some(RollbackReason::Late);
         }
-        let enough = realised.batches >= f64::from(self.settings.guard.probation_batches);
+        let enough = realised.batches >= 2.0 * f64::from(self.settings.guard.probation_batches);
         let is_same = (self.knowledge.drift_ln() - drift).abs() < 0.05;
         match (realised.usd_per_request(), before.usd_per_request()) {
             // Under the same load (the record before ends at a change of load) and the same speed of Lambda only.

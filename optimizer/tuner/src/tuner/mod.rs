@@ -141,6 +141,8 @@ pub struct Tuner {
     vetoes: BTreeMap<RungPoint, u64>,
     given_up: Option<(Point, u64)>,
     realised: Realised,
+    /// Whether batches of the chosen plan have come back: until then its environments may still be warming, and the plan before serves.
+    is_serving: bool,
     /// Extra deviations at which batches are closed, raised while answers are late.
     caution: f64,
     /// Late answers and answers, fading.
@@ -225,6 +227,7 @@ impl Tuner {
             vetoes: BTreeMap::new(),
             given_up: None,
             realised: Realised::default(),
+            is_serving: true,
             caution: 0.0,
             recent_late: (0.0, 0.0),
             budget: Budget::default(),
@@ -256,6 +259,8 @@ impl Tuner {
     pub fn handle_observation(&mut self, observation: &ServiceObservation) {
         self.now = self.now.max(observation.at);
         let drift_before = self.knowledge.drift_ln();
+        // The window in which it begins still holds answers of the plan before: it counts from the next on.
+        self.is_serving |= observation.revision >= self.plan.revision;
         match self.knowledge.add(observation, self.belief.as_deref()) {
             Learned::Service => self.window_of_last_observation = self.windows,
             Learned::Nothing => {}
@@ -288,7 +293,9 @@ impl Tuner {
             self.searched.is_due = Some(SwitchReason::ChangePoint);
             self.realised = Realised::default();
         }
-        self.realised.add(stats);
+        if self.is_serving {
+            self.realised.add(stats);
+        }
         self.budget.pass(self.settings.window);
         if self.hold != Hold::Free {
             return;

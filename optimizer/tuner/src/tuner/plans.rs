@@ -37,7 +37,8 @@ impl Tuner {
     pub(super) fn rung(&self, max_items: u32, place: RungPoint) -> Rung {
         let memory_mib = Mebibytes(place.memory_mib);
         let configured = self.base.rungs.iter().find(|rung| rung.memory_mib == memory_mib);
-        let qualifier = configured.map_or_else(|| format!("mem-{memory_mib}"), |rung| rung.qualifier.clone());
+        let qualifier =
+            configured.map_or_else(|| format!("mem-{}", place.memory_mib), |rung| rung.qualifier.clone());
         Rung { max_items, qualifier, memory_mib, process_count: place.process_count }
     }
 
@@ -86,6 +87,7 @@ impl Tuner {
                 self.previous = Some((point, self.realised, self.knowledge.drift_ln()));
             }
             self.realised = super::account::Realised::default();
+            self.is_serving = false;
         }
         self.point = Some(chosen.point.clone());
         self.window_of_last_switch = self.windows;
