@@ -110,7 +110,9 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn content(code: &str) -> Content {
-        Content { code_sha256: code.to_owned(), ..Content::default() }
+        let mut content = Content::default();
+        code.clone_into(&mut content.code_sha256);
+        content
     }
 
     pub(in super::super) fn version(version: u64, memory: u32, code: &str) -> PublishedVersion {
