@@ -93,6 +93,8 @@ pub struct LimitsConfig {
     pub environments_per_10_seconds: u32,
     /// Calls a second of the configuration API. Default 0, which switches the rule off (AWS: 15).
     pub control_plane_requests_per_second: u32,
+    /// Largest memory that a function may have, MiB, 128..=10240. Default 10240; AWS gives new accounts 3008.
+    pub memory_ceiling_mib: u32,
 }
 
 impl Default for LimitsConfig {
@@ -102,6 +104,7 @@ impl Default for LimitsConfig {
             requests_per_second_per_concurrency: 10,
             environments_per_10_seconds: 1000,
             control_plane_requests_per_second: 0,
+            memory_ceiling_mib: 10_240,
         }
     }
 }
@@ -265,6 +268,8 @@ impl EmulatorConfig {
             "must be within 1000..=1000000",
         )?;
         check(self.limits.account_concurrency > 0, "limits.account_concurrency", "must be at least 1")?;
+        let ceiling = (128..=10_240).contains(&self.limits.memory_ceiling_mib);
+        check(ceiling, "limits.memory_ceiling_mib", "must be within 128..=10240")?;
         for (index, function) in self.function.iter().enumerate() {
             let key = |name: &str| format!("function[{index}].{name}");
             let sizes = &function.memory_mib;

@@ -254,6 +254,7 @@ mod tests {
             requests_per_second_per_concurrency: rate,
             environments_per_10_seconds: ramp,
             control_plane_requests_per_second: 2,
+            ..LimitsConfig::default()
         };
         (Limits::new(config, now), now)
     }

@@ -85,7 +85,10 @@ pub(super) fn create(host: &Arc<Host>, call: &Call) -> Result<Answer, ApiError> 
         runtime: validate::runtime(request.runtime.as_deref().filter(|_| handler.is_some()))?,
         role: validate::role(request.role.as_deref())?,
         handler: handler.unwrap_or_default(),
-        memory_mib: validate::memory(request.memory_size.unwrap_or(128))?,
+        memory_mib: validate::memory(
+            request.memory_size.unwrap_or(128),
+            host.config.limits.memory_ceiling_mib,
+        )?,
         timeout_seconds: validate::timeout(request.timeout.unwrap_or(3))?,
         environment: validate::environment(request.environment.unwrap_or_default().variables)?,
         architecture: validate::architecture(request.architectures.as_deref())?,

@@ -94,7 +94,7 @@ pub(super) fn configuration(host: &Arc<Host>, call: &Call) -> Result<Answer, Api
     let function = find_latest(host, call)?;
     change_latest(host, &function, request.revision_id.as_deref(), false, |version| {
         if let Some(memory) = request.memory_size {
-            version.memory_mib = validate::memory(memory)?;
+            version.memory_mib = validate::memory(memory, host.config.limits.memory_ceiling_mib)?;
         }
         if let Some(timeout) = request.timeout {
             version.timeout_seconds = validate::timeout(timeout)?;

@@ -73,12 +73,12 @@ fn within(value: i64, member: &str, least: i64, most: i64) -> Result<u32, ApiErr
     u32::try_from(value).map_err(|_| ApiError::validation(value, member, "Member must be an integer"))
 }
 
-/// Memory in MiB, 128..=10240. The model itself ends at 32768; between the two the service's own logic refuses.
-pub(super) fn memory(value: i64) -> Result<u32, ApiError> {
-    if (10_241..=32_768).contains(&value) {
-        return Err(ApiError::invalid_parameter(
-            "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 10240",
-        ));
+/// Memory in MiB, from 128 to the account's ceiling. The model itself ends at 32768; between the two the service's own logic refuses.
+pub(super) fn memory(value: i64, ceiling_mib: u32) -> Result<u32, ApiError> {
+    if (i64::from(ceiling_mib) + 1..=32_768).contains(&value) {
+        return Err(ApiError::invalid_parameter(format!(
+            "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to {ceiling_mib}"
+        )));
     }
     within(value, "memorySize", 128, 32_768)
 }
@@ -181,13 +181,14 @@ mod tests {
     #[test]
     fn memory_and_timeout_have_the_services_ranges() {
         assert_eq!(
-            (memory(128), memory(10_240), timeout(1), timeout(900)),
+            (memory(128, 10_240), memory(10_240, 10_240), timeout(1), timeout(900)),
             (Ok(128), Ok(10_240), Ok(1), Ok(900))
         );
-        let low = text(memory(64).unwrap_err());
+        let low = text(memory(64, 10_240).unwrap_err());
         assert!(low.contains("Value '64' at 'memorySize' failed to satisfy constraint: Member must have value greater than or equal to 128"), "{low}");
-        assert!(text(memory(10_241).unwrap_err()).contains("InvalidParameterValueException"));
-        assert!(timeout(0).is_err() && timeout(901).is_err() && memory(40_000).is_err());
+        assert!(text(memory(10_241, 10_240).unwrap_err()).contains("InvalidParameterValueException"));
+        assert!(text(memory(3009, 3008).unwrap_err()).contains("less than or equal to 3008"));
+        assert!(timeout(0).is_err() && timeout(901).is_err() && memory(40_000, 10_240).is_err());
     }
 
     #[test]
