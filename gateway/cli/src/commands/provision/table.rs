@@ -37,7 +37,7 @@ impl Table {
     /// What was done.
     pub(super) fn add_report(&mut self, models: &str, report: &FunctionReport) {
         for row in &report.rows {
-            self.has_changes |= row.result != RowResult::Unchanged;
+            self.has_changes |= !matches!(row.result, RowResult::Unchanged | RowResult::LeftOut);
             let version = row.version.map_or("-".to_owned(), |version| version.to_string());
             let memory = row.memory.0.to_string();
             self.add([models, &report.function, &row.alias, &version, &memory, row.result.label()]);
@@ -55,7 +55,7 @@ impl Table {
         }
     }
 
-    /// Whether everything was as it should be.
+    /// Whether nothing was changed: all that the account allows was there.
     pub(super) fn is_unchanged(&self) -> bool {
         !self.has_changes
     }
