@@ -1,10 +1,10 @@
 //! The sweep: which operating points in which order, how often each, and what is written down.
 //!
-//! *Order*: process counts ascend, and within each the points of memory × items are shuffled by the seed. Shuffled, so that a machine that
-//! grows slower during the sweep does not look like a slope over memory; ascending, because Max Memory Used is the peak of an environment's
-//! whole life, and a point with few processes after one with many would show the many's.
-//! *A point*: one warm-up with the point's own batch (it makes the environment, forks the processes and grows their arenas; written down
-//! only when cold), then warm invocations until the interval of the mean is narrow enough or the number is reached.
+//! *Order*: in rounds of a few invocations a point, each round shuffled by the seed. So a machine that grows slower, or is busy for a while,
+//! neither looks like a slope over memory nor spoils single points. In the first round process counts ascend, because Max Memory Used is the
+//! peak of an environment's whole life: there, and only there, a point with few processes shows no more than its own.
+//! *A visit*: one warm-up with the point's own batch (it makes the environment, forks the processes and grows their arenas; written down
+//! only when cold), then warm invocations. A point ends when the interval of its mean is narrow enough or its number is reached.
 //! *Failures*: a point that fails twice is given up; after two such points in a row at one memory size and process count, the rest of these
 //! is given up too (the memory is most likely too small).
 
@@ -17,7 +17,9 @@ use crate::random::Random;
 use crate::stopping::{FEWEST, relative_width};
 use crate::{Inputs, Record};
 
-/// Failed invocations after which a point is given up.
+/// Warm invocations of a visit.
+const PER_VISIT: usize = FEWEST;
+/// Failed invocations of a visit after which a point is given up.
 const FAILURES_PER_POINT: u32 = 2;
 /// Given-up points in a row after which the rest of the same memory and process count is.
 const POINTS_GIVEN_UP: u32 = 2;
@@ -64,13 +66,13 @@ pub struct GivenUp {
 /// How far the sweep is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// The point that ended.
+    /// The point that was visited.
     pub point: Operating,
     /// Points that have ended, of how many.
     pub done: (usize, usize),
-    /// Warm invocations measured at this point.
+    /// Warm invocations measured at this point so far.
     pub invocations: usize,
-    /// Mean handler time at this point, milliseconds; NaN when it was given up.
+    /// Their mean handler time, milliseconds; NaN when there are none.
     pub mean_handler_ms: f64,
     /// Relative width of the mean's interval.
     pub width: f64,
@@ -106,7 +108,7 @@ pub enum SweepError {
     Nothing(String),
 }
 
-/// Sweeps. `write` is given every record as soon as it is there, `tell` the end of every point.
+/// Sweeps. `write` is given every record as soon as it is there, `tell` the end of every visit to a point.
 ///
 /// # Errors
 /// As [`SweepError`]. A point that fails is no error: the summary names it.
@@ -118,87 +120,104 @@ pub async fn sweep(
     mut tell: impl FnMut(&Progress),
 ) -> Result<Summary, SweepError> {
     settings.check()?;
-    let points = settings.points();
+    let mut visitor = Visitor { lambda, inputs, settings, batch: 0, cold: 0, write: &mut write };
+    let mut random = Random::new(settings.seed);
+    let points = settings.points(&mut random);
+    let all = points.len();
+    let mut open: Vec<(Operating, Vec<f64>)> = points.into_iter().map(|point| (point, Vec::new())).collect();
     let mut summary = Summary::default();
     let mut failed_in_row: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-    let mut batch = 0;
-    for (index, &point) in points.iter().enumerate() {
-        let failed = failed_in_row.entry((point.memory_mib, point.process_count)).or_default();
-        let measured = if *failed >= POINTS_GIVEN_UP {
-            Err("other points of this memory and process count failed".to_owned())
-        } else {
-            one_point(lambda, inputs, settings, point, &mut batch, &mut summary, &mut write).await?
-        };
-        let handler_ms = match measured {
-            Ok(handler_ms) => {
-                *failed = 0;
-                summary.measured += handler_ms.len();
-                handler_ms
-            }
-            Err(reason) => {
-                *failed += 1;
+    let mut ended = 0;
+    while !open.is_empty() {
+        let mut again = Vec::new();
+        for (point, mut handler_ms) in open {
+            let failed = failed_in_row.entry((point.memory_mib, point.process_count)).or_default();
+            let visited = if *failed >= POINTS_GIVEN_UP {
+                Err("other points of this memory and process count failed".to_owned())
+            } else {
+                visitor.visit(point, &mut handler_ms).await?
+            };
+            *failed = visited.as_ref().map_or(*failed + 1, |()| 0);
+            let is_open = visited.is_ok() && !settings.is_enough(&handler_ms);
+            let mut progress = Progress {
+                point,
+                done: (ended, all),
+                invocations: handler_ms.len(),
+                mean_handler_ms: handler_ms.iter().sum::<f64>() / handler_ms.len() as f64,
+                width: relative_width(&handler_ms),
+            };
+            if let Err(reason) = visited {
                 summary.given_up.push(GivenUp { point, reason });
-                Vec::new()
             }
-        };
-        tell(&Progress {
-            point,
-            done: (index + 1, points.len()),
-            invocations: handler_ms.len(),
-            mean_handler_ms: handler_ms.iter().sum::<f64>() / handler_ms.len() as f64,
-            width: relative_width(&handler_ms),
-        });
+            if is_open {
+                again.push((point, handler_ms));
+            } else {
+                ended += 1;
+                summary.measured += handler_ms.len();
+                progress.done.0 = ended;
+            }
+            tell(&progress);
+        }
+        random.shuffle(&mut again);
+        open = again;
     }
+    summary.cold = visitor.cold;
     match summary.given_up.first() {
         Some(first) if summary.measured == 0 => Err(SweepError::Nothing(first.reason.clone())),
         _ => Ok(summary),
     }
 }
 
-/// Handler times of the point's warm invocations in milliseconds, or why it was given up.
-async fn one_point(
-    lambda: &Lambda,
-    inputs: &mut Inputs,
-    settings: &SweepSettings,
-    point: Operating,
-    batch: &mut u64,
-    summary: &mut Summary,
-    write: &mut impl FnMut(&Record) -> std::io::Result<()>,
-) -> Result<Result<Vec<f64>, String>, SweepError> {
-    let qualifier = format!("mem-{}", point.memory_mib);
-    let mut handler_ms = Vec::new();
-    let (mut failures, mut is_warm) = (0, false);
-    while handler_ms.len() < settings.invocations as usize {
-        *batch += 1;
-        let payload = inputs.payload(*batch, point.process_count, point.items);
-        let record = match lambda.invoke(&settings.function, &qualifier, payload).await {
-            Ok(reply) => record(point, *batch, &reply),
-            Err(error) => Err(error.into()),
-        };
-        match record {
-            Ok(record) if record.cold => {
-                summary.cold += 1;
-                write(&record)?;
-                is_warm = true;
-            }
-            Ok(_) if !is_warm => is_warm = true,
-            Ok(record) => {
-                write(&record)?;
-                handler_ms.push(record.handler_us as f64 / 1e3);
-            }
-            Err(error) => {
-                failures += 1;
-                is_warm = false;
-                if failures >= FAILURES_PER_POINT {
-                    return Ok(Err(error.to_string()));
+/// Invokes at one point after the other.
+struct Visitor<'a, W> {
+    lambda: &'a Lambda,
+    inputs: &'a mut Inputs,
+    settings: &'a SweepSettings,
+    batch: u64,
+    cold: usize,
+    write: &'a mut W,
+}
+
+impl<W: FnMut(&Record) -> std::io::Result<()>> Visitor<'_, W> {
+    /// Appends the handler times of this visit's warm invocations in milliseconds, or says why the point is given up.
+    async fn visit(
+        &mut self,
+        point: Operating,
+        handler_ms: &mut Vec<f64>,
+    ) -> Result<Result<(), String>, SweepError> {
+        let enough = (handler_ms.len() + PER_VISIT).min(self.settings.invocations as usize);
+        let (mut failures, mut is_warm) = (0, false);
+        while handler_ms.len() < enough {
+            match self.invoke(point).await {
+                Ok(record) if record.cold => {
+                    self.cold += 1;
+                    (self.write)(&record)?;
+                    is_warm = true;
+                }
+                Ok(_) if !is_warm => is_warm = true,
+                Ok(record) => {
+                    (self.write)(&record)?;
+                    handler_ms.push(record.handler_us as f64 / 1e3);
+                }
+                Err(error) => {
+                    failures += 1;
+                    is_warm = false;
+                    if failures >= FAILURES_PER_POINT {
+                        return Ok(Err(error.to_string()));
+                    }
                 }
             }
         }
-        if handler_ms.len() >= FEWEST && relative_width(&handler_ms) < settings.stop_width {
-            break;
-        }
+        Ok(Ok(()))
     }
-    Ok(Ok(handler_ms))
+
+    async fn invoke(&mut self, point: Operating) -> Result<Record, Unusable> {
+        self.batch += 1;
+        let payload = self.inputs.payload(self.batch, point.process_count, point.items);
+        let qualifier = format!("mem-{}", point.memory_mib);
+        let reply = self.lambda.invoke(&self.settings.function, &qualifier, payload).await?;
+        record(point, self.batch, &reply)
+    }
 }
 
 /// An answer that cannot be used.
@@ -267,10 +286,13 @@ impl SweepSettings {
         Ok(())
     }
 
-    /// Every point, in the order of the sweep.
-    #[must_use]
-    pub fn points(&self) -> Vec<Operating> {
-        let mut random = Random::new(self.seed);
+    fn is_enough(&self, handler_ms: &[f64]) -> bool {
+        handler_ms.len() >= self.invocations as usize
+            || handler_ms.len() >= FEWEST && relative_width(handler_ms) < self.stop_width
+    }
+
+    /// Every point, in the order of the first round.
+    fn points(&self, random: &mut Random) -> Vec<Operating> {
         let mut counts = self.process_counts.clone();
         counts.sort_unstable();
         counts.dedup();
@@ -304,11 +326,11 @@ mod tests {
 
     #[test]
     fn points_are_shuffled_by_the_seed_and_process_counts_ascend() {
-        let points = settings().points();
+        let points = settings().points(&mut Random::new(1));
         assert_eq!(points.len(), 18);
         assert!(points.is_sorted_by_key(|point| point.process_count));
         assert!(!points[..9].is_sorted(), "the order within a process count is shuffled");
-        assert_ne!(points, SweepSettings { seed: 2, ..settings() }.points());
+        assert_ne!(points, settings().points(&mut Random::new(2)));
         let mut sorted = points;
         sorted.sort_unstable();
         sorted.dedup();

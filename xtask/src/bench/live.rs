@@ -253,7 +253,7 @@ impl Gateway {
     fn events(&self) -> Result<Vec<(f64, Value)>> {
         let log: Vec<Value> = lines(&self.log)?;
         let event = |line: &Value| {
-            let event = serde_json::from_str(line["fields"]["event"].as_str()?).ok()?;
+            let event = serde_json::from_str(line["event"].as_str()?).ok()?;
             Some((seconds_of(line["timestamp"].as_str()?)?, event))
         };
         Ok(log.iter().filter_map(event).collect())

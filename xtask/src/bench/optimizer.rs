@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Also serve live under the grey-box policy.
     #[arg(long)]
     live: bool,
+    /// Only serve live, without the replay.
+    #[arg(long)]
+    live_only: bool,
     /// Models of the live runs.
     #[arg(long, value_delimiter = ',', default_value = "minilm,distilbert")]
     live_models: Vec<String>,
@@ -137,8 +140,9 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
     if arguments.sweeps_only {
         return Ok(());
     }
-    let mut figures = replay(setup, &sweeps, if arguments.quick { 3 } else { arguments.seeds })?;
-    if arguments.live {
+    let seeds = if arguments.quick { 3 } else { arguments.seeds };
+    let mut figures = if arguments.live_only { json!({}) } else { replay(setup, &sweeps, seeds)? };
+    if arguments.live || arguments.live_only {
         let mut live = Vec::new();
         for (subject, sweep) in sweeps
             .iter()
