@@ -162,7 +162,7 @@ pub struct GuardConfig {
     /// Windows with traffic but without a usable observation after which the configured plan serves again, at least 1, default 60.
     #[schemars(range(min = 1))]
     pub blind_after_windows: u32,
-    /// Windows during which a plan that was given up is not tried again, default 600.
+    /// Windows during which a plan that was given up is not tried again, default 180.
     pub hold_off_windows: u32,
 }
 
