@@ -1,7 +1,7 @@
 //! A step of the load under a live gateway: 5 → 60 → 5 requests a second, with a change-point detector and without one.
 //!
 //! *Windows to detect*: from the step to the tuner's change-point event, in windows, rounded up. *Seconds to the new plan*: from the step to the
-//! first plan switch after it being in force. *Cost over best*: dollars per request in the settled part behind a step, over those of the
+//! first plan switch after it being in force; where the tuner saw the step and kept its plan, to its event. *Cost over best*: dollars per request in the settled part behind a step, over those of the
 //! cheapest fixed plan at that load by replay of the sweep; beside it the same for the plan in force by the same replay, which leaves out
 //! what the machine's other work does to a live run.
 
@@ -137,7 +137,7 @@ fn one_step(run: &Run, sweep: &Sweep, step: &Step, slo_s: f64) -> Result<Value> 
     Ok(json!({
         "rate": step.rate,
         "windows_to_detect": detected.map(|at_s| ((at_s - step.at_s) / WINDOW_S).ceil()),
-        "seconds_to_new_plan": in_force.map(|at_s| at_s - step.at_s),
+        "seconds_to_new_plan": in_force.or(detected).map(|at_s| at_s - step.at_s),
         "switch_reason": switched.map(|(_, event)| event["reason"].clone()),
         "usd_per_million": realised,
         "best_usd_per_million": best_cost.usd_per_million,
