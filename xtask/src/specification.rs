@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 /// Folders that hold crates.
-const CODE: [&str; 3] = ["gateway", "workers", "xtask"];
+const CODE: [&str; 5] = ["gateway", "workers", "optimizer", "simulator", "xtask"];
 
 /// Compares the names in the specification with the functions in the code.
 ///

@@ -1,4 +1,5 @@
 //! A sweep against a scripted Lambda: what is called, what is written down, and what is given up.
+#![expect(clippy::unwrap_used, reason = "a test's set-up may panic")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
