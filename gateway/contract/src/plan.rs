@@ -176,7 +176,11 @@ impl ServingPlan {
         if !ascending || self.rungs.last().is_none_or(|last| last.max_items < self.max_batch_size) {
             return Err(PlanError::Rungs);
         }
-        check(self.canary.as_ref().is_none_or(|canary| canary.every >= 2), "canary.every", "must be at least 2")?;
+        check(
+            self.canary.as_ref().is_none_or(|canary| canary.every >= 2),
+            "canary.every",
+            "must be at least 2",
+        )?;
         for rung in self.rungs.iter().chain(self.canary.iter().map(|canary| &canary.rung)) {
             check((1..=64).contains(&rung.process_count), "process_count", "must be 1 to 64")?;
             check(

@@ -85,7 +85,8 @@ fn an_outcome_of_an_earlier_plan_still_counts() {
 #[test]
 fn every_second_batch_that_fits_runs_on_the_canary_and_its_retry_does_not() {
     let canary = Some(Canary { rung: rung(2, "canary"), every: 2 });
-    let mut engine = engine(ServingPlan { canary, packing: PackingPolicy::None, max_in_flight: 20, ..fifo() });
+    let mut engine =
+        engine(ServingPlan { canary, packing: PackingPolicy::None, max_in_flight: 20, ..fifo() });
     for (id, items) in [(1, 1), (2, 2), (3, 3), (4, 1), (5, 1)] {
         engine.handle_request(at(0), request(id, items)).unwrap();
     }

@@ -158,7 +158,8 @@ impl Model {
 
     /// Whether a new batch of `items` items is the canary's turn.
     fn takes_canary(&mut self, items: u32) -> bool {
-        let Some(canary) = self.plan.plan.canary.as_ref().filter(|canary| items <= canary.rung.max_items) else {
+        let Some(canary) = self.plan.plan.canary.as_ref().filter(|canary| items <= canary.rung.max_items)
+        else {
             return false;
         };
         self.since_canary += 1;
