@@ -5,10 +5,13 @@
 //! peak of an environment's whole life: there, and only there, a point with few processes shows no more than its own.
 //! *A visit*: one warm-up with the point's own batch (it makes the environment, forks the processes and grows their arenas; written down
 //! only when cold), then warm invocations. A point ends when the interval of its mean is narrow enough or its number is reached.
+//! *Pause*: before each invocation, so that it finds the CPU quota of an idle environment. One right behind another starts in what is left of the
+//! period before, which made batches of some milliseconds up to twice as long below one vCPU.
 //! *Failures*: a point that fails twice is given up; after two such points in a row at one memory size and process count, the rest of these
 //! is given up too (the memory is most likely too small).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use workers_protocol::{Answer, ProtocolError, Report};
 
@@ -39,6 +42,8 @@ pub struct SweepSettings {
     pub invocations: u32,
     /// Width of the 95 % confidence interval of the mean, as a share of the mean, below which a point ends early; 0: never.
     pub stop_width: f64,
+    /// Pause before each invocation; more than a quota period (20 ms) or none, for times back to back.
+    pub pause: Duration,
     /// Seed of the order.
     pub seed: u64,
 }
@@ -212,6 +217,7 @@ impl<W: FnMut(&Record) -> std::io::Result<()>> Visitor<'_, W> {
     }
 
     async fn invoke(&mut self, point: Operating) -> Result<Record, Unusable> {
+        tokio::time::sleep(self.settings.pause).await;
         self.batch += 1;
         let payload = self.inputs.payload(self.batch, point.process_count, point.items);
         let qualifier = format!("mem-{}", point.memory_mib);
@@ -320,6 +326,7 @@ mod tests {
             items: vec![1, 2, 4],
             invocations: 20,
             stop_width: 0.02,
+            pause: Duration::ZERO,
             seed: 1,
         }
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use workers_profiler::{Connection, Inputs, Lambda, Record, Summary, SweepError, SweepSettings, sweep};
 use workers_protocol::{Answer, ProcessReport, Report, Request};
@@ -104,6 +105,7 @@ fn settings(memory_mib: &[u32]) -> SweepSettings {
         items: vec![1, 4],
         invocations: 6,
         stop_width: 0.0,
+        pause: Duration::ZERO,
         seed: 1,
     }
 }
@@ -161,6 +163,17 @@ fn a_quiet_point_ends_early() {
     let (records, _) = run(&url, &SweepSettings { stop_width: 0.02, ..settings(&[1024]) });
     let warm = records.iter().filter(|record| !record.cold).count();
     assert_eq!(warm, 2 * 2 * 5, "equal times end a point at the fewest invocations");
+}
+
+#[test]
+fn every_invocation_waits_for_a_fresh_quota() {
+    let (url, calls) = scripted();
+    let begin = Instant::now();
+    run(&url, &SweepSettings { pause: Duration::from_millis(20), items: vec![1], ..settings(&[1024]) })
+        .1
+        .unwrap();
+    let calls = u32::try_from(calls.lock().unwrap().len()).unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(20) * calls, "{calls} calls");
 }
 
 #[test]

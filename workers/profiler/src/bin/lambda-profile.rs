@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -36,6 +36,9 @@ struct Arguments {
     /// A point ends early when the 95 % interval of its mean is narrower than this share of the mean; 0: never.
     #[arg(long, default_value_t = 0.02)]
     stop_width: f64,
+    /// Milliseconds before each invocation, so that it finds the CPU quota of an idle environment; 0: back to back.
+    #[arg(long, default_value_t = 30)]
+    pause_ms: u64,
     /// Tokens of each text.
     #[arg(long, default_value_t = 16)]
     tokens: u32,
@@ -96,6 +99,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         items: arguments.batches,
         invocations: arguments.invocations,
         stop_width: arguments.stop_width,
+        pause: Duration::from_millis(arguments.pause_ms),
         seed: arguments.seed,
     };
     let lambda = Lambda::new(&Connection {
