@@ -298,14 +298,12 @@ impl Shared {
     }
 
     pub(super) fn watched_paths(&self) -> Vec<std::path::PathBuf> {
-        let manifests = self
-            .loaded
-            .load()
-            .settings
-            .models
-            .iter()
-            .map(|model| model.manifest_path.clone())
-            .collect::<Vec<_>>();
-        self.source.path.iter().cloned().chain(manifests).collect()
+        watched_paths(&self.source, &self.loaded.load())
     }
+}
+
+/// The files behind a configuration: itself and its models' manifests.
+pub(super) fn watched_paths(source: &Source, loaded: &Loaded) -> Vec<std::path::PathBuf> {
+    let manifests = loaded.settings.models.iter().map(|model| model.manifest_path.clone());
+    source.path.iter().cloned().chain(manifests).collect()
 }

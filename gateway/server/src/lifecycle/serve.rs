@@ -3,7 +3,7 @@
 use gateway_invoker::LambdaInvoker;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::gateway::{Gateway, StartError};
+use super::gateway::{Gateway, StartError, watched_paths};
 use super::watch::FileWatch;
 use crate::config::{ConfigError, Source, load};
 
@@ -58,9 +58,11 @@ pub async fn serve(source: Source) -> Result<(), ServeError> {
     let loaded = load(&source)?;
     crate::telemetry::logs::install(&loaded.settings.log).map_err(ServeError::Log)?;
     let (mut stop, mut hangup) = install_signals().map_err(ServeError::Signals)?;
+    // Watched from the start: a change while the gateway comes up is found afterwards.
+    let mut watched = watched_paths(&source, &loaded);
+    let mut watch = FileWatch::start(&watched);
     let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
     let gateway = Gateway::start(loaded, source, invoker).await?;
-    let mut watch = FileWatch::start(&gateway.shared.watched_paths());
     loop {
         let changed = async {
             match &mut watch {
@@ -68,15 +70,17 @@ pub async fn serve(source: Source) -> Result<(), ServeError> {
                 None => std::future::pending().await,
             }
         };
-        let is_hangup = tokio::select! {
+        tokio::select! {
             () = stop.recv() => break,
-            _ = hangup.recv() => true,
-            () = changed => false,
-        };
+            _ = hangup.recv() => {}
+            () = changed => {}
+        }
         // The outcome is logged and counted where it is known; the loop goes on either way.
-        let reloaded = gateway.reload().is_ok();
-        if reloaded && is_hangup {
-            watch = FileWatch::start(&gateway.shared.watched_paths());
+        let _ = gateway.reload();
+        let wanted = gateway.shared.watched_paths();
+        if wanted != watched {
+            watch = FileWatch::start(&wanted);
+            watched = wanted;
         }
     }
     tokio::select! {

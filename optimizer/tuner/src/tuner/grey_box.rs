@@ -18,7 +18,7 @@ const RATE_MOVED: f64 = 0.07;
 const PAY_OFF_S: f64 = 600.0;
 
 impl Tuner {
-    pub(super) fn decide(&mut self, stats: &WindowStats) {
+    pub(super) fn decide(&mut self, stats: &WindowStats, is_warming: bool) {
         if self.is_blind(stats) {
             return;
         }
@@ -26,7 +26,9 @@ impl Tuner {
             self.phase = Phase::Learning;
             return;
         };
-        self.adjust_caution(stats);
+        if !is_warming {
+            self.adjust_caution(stats);
+        }
         if self.guard() {
             return;
         }

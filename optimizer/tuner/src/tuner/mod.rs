@@ -45,6 +45,8 @@ pub use self::state::{StateError, TunerState};
 const EVENTS_SHOWN: usize = 200;
 /// Events that wait to be polled; older ones are dropped.
 const EVENTS_WAITING: usize = 1000;
+/// Windows after a change within which cold starts excuse late answers.
+const WARMING_WINDOWS: u64 = 20;
 /// Observations from which something is believed.
 const BELIEVE_FROM: u64 = 8;
 /// Observations after which the belief is renewed: so many, or a share of all.
@@ -143,6 +145,10 @@ pub struct Tuner {
     realised: Realised,
     /// Whether batches of the chosen plan have come back: until then its environments may still be warming, and the plan before serves.
     is_serving: bool,
+    /// Invocations of this window that started an environment.
+    cold_in_window: u32,
+    /// The last window in which the load or the plan changed.
+    window_of_last_change: u64,
     /// Extra deviations at which batches are closed, raised while answers are late.
     caution: f64,
     /// Late answers and answers, fading.
@@ -228,6 +234,8 @@ impl Tuner {
             given_up: None,
             realised: Realised::default(),
             is_serving: true,
+            cold_in_window: 0,
+            window_of_last_change: 0,
             caution: 0.0,
             recent_late: (0.0, 0.0),
             budget: Budget::default(),
@@ -261,6 +269,7 @@ impl Tuner {
         let drift_before = self.knowledge.drift_ln();
         // The window in which it begins still holds answers of the plan before: it counts from the next on.
         self.is_serving |= observation.revision >= self.plan.revision;
+        self.cold_in_window += u32::from(observation.init.is_some());
         match self.knowledge.add(observation, self.belief.as_deref()) {
             Learned::Service => self.window_of_last_observation = self.windows,
             Learned::Nothing => {}
@@ -292,8 +301,11 @@ impl Tuner {
             });
             self.searched.is_due = Some(SwitchReason::ChangePoint);
             self.realised = Realised::default();
+            self.window_of_last_change = self.windows;
         }
-        if self.is_serving {
+        let is_warming = self.is_warming();
+        self.cold_in_window = 0;
+        if self.is_serving && !is_warming {
             self.realised.add(stats);
         }
         self.budget.pass(self.settings.window);
@@ -302,7 +314,7 @@ impl Tuner {
         }
         match self.settings.policy {
             PolicyKind::Pinned => {}
-            PolicyKind::GreyBox | PolicyKind::Observe => self.decide(stats),
+            PolicyKind::GreyBox | PolicyKind::Observe => self.decide(stats, is_warming),
             PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => self.measure_whole_plans(stats),
         }
     }
@@ -456,6 +468,13 @@ impl Tuner {
         if is_first && self.phase == Phase::Learning && !self.is_whole_plan_policy() {
             self.phase = Phase::Holding;
         }
+    }
+
+    /// Whether this window's late answers are those of new environments: right after a change of load or plan some start, and what they make
+    /// late says nothing of the plan.
+    fn is_warming(&self) -> bool {
+        let since = self.windows - self.window_of_last_change.max(self.window_of_last_switch);
+        self.cold_in_window > 0 && since <= WARMING_WINDOWS
     }
 
     fn is_whole_plan_policy(&self) -> bool {
