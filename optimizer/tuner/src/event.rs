@@ -1,6 +1,6 @@
 //! What the tuner did and why: every decision, with the numbers that it rested on.
 
-use gateway_contract::{PlanRevision, Timestamp};
+use gateway_contract::Timestamp;
 use serde::Serialize;
 
 /// Where the tuner stands.
@@ -236,10 +236,4 @@ impl TunerEvent {
     pub fn new(at: Timestamp, what: TunerAction) -> Self {
         Self { at, what }
     }
-}
-
-/// Number of a revision.
-#[must_use]
-pub fn number(revision: PlanRevision) -> u64 {
-    revision.0
 }

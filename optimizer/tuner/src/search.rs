@@ -234,7 +234,7 @@ impl<'a> Search<'a> {
         let mut drafts = Vec::new();
         let mut temptations: Vec<Temptation> = Vec::new();
         let mut fill = FillLaw::with_capacity(self.max_items);
-        for (slowest, _) in self.places.iter().enumerate() {
+        for slowest in 0..self.places.len() {
             for quantile in 0..HOPEFUL {
                 self.add_drafts(slowest, quantile, &mut fill, &mut drafts);
             }
@@ -264,17 +264,9 @@ impl<'a> Search<'a> {
     /// The table by which the engine closes batches, at a few fills.
     pub(crate) fn upper_table(&self, point: &Point) -> Option<ServiceTimeTable> {
         let assignment = self.assignment_of(point)?;
-        let mut table: Vec<(u32, Duration)> = Vec::new();
-        let mut items = 1;
-        loop {
-            let upper = Duration::from_secs_f64(self.upper_of(point, &assignment, items).min(900.0));
-            table.push((items, table.last().map_or(upper, |&(_, before)| before.max(upper))));
-            if items >= point.max_batch_size {
-                break;
-            }
-            items = (items + (items / 4).max(1)).min(point.max_batch_size);
-        }
-        ServiceTimeTable::new(table).ok()
+        closing_table(point.max_batch_size, |items| {
+            Duration::from_secs_f64(self.upper_of(point, &assignment, items).min(900.0))
+        })
     }
 
     /// Upper service time of a batch on one place, seconds, as a canary must be taken.
@@ -698,6 +690,20 @@ impl Place {
             })
             .collect();
         Self { point, costs, hopeful_usd, usd_per_second, init_s: knowledge.init_s(point.memory_mib) }
+    }
+}
+
+/// Upper service times at a few fills up to `bound`, never descending: the table by which the engine closes batches.
+pub(crate) fn closing_table(bound: u32, upper: impl Fn(u32) -> Duration) -> Option<ServiceTimeTable> {
+    let mut points: Vec<(u32, Duration)> = Vec::new();
+    let mut items = 1;
+    loop {
+        let upper = upper(items);
+        points.push((items, points.last().map_or(upper, |&(_, before)| before.max(upper))));
+        if items >= bound {
+            return ServiceTimeTable::new(points).ok();
+        }
+        items = (items + (items / 4).max(1)).min(bound);
     }
 }
 

@@ -137,12 +137,6 @@ impl Cells {
         self.cells.len()
     }
 
-    /// Observations, as far as they are remembered.
-    #[must_use]
-    pub fn weight(&self) -> f64 {
-        self.cells.values().map(|cell| cell.weight).sum()
-    }
-
     /// Variance of ln S between invocations of the same cell: pooled over those of one size and process count, drawn towards the mean
     /// over all.
     #[must_use]

@@ -4,11 +4,13 @@
 //! its service time; only with fills that it is expected to serve in time even one closing quantile up; and only within the budgets
 //! of share and dollars. While it runs, all batches close by the slower of both service times, so that a canary's batch has the time it needs.
 
+use std::time::Duration;
+
 use gateway_contract::{Canary, ServiceObservation, ServiceOutcome, ServiceTimeTable, ServingPlan};
 
 use super::Tuner;
 use crate::event::{Phase, PointSummary, SwitchReason, TrialVerdict, TunerAction};
-use crate::search::{Search, Temptation};
+use crate::search::{Search, Temptation, closing_table};
 use crate::service::belief::RungPoint;
 use crate::settings::PolicyKind;
 
@@ -78,18 +80,10 @@ impl Tuner {
         if f64::from(max_items) < 0.75 * mean_fill {
             return None;
         }
-        let mut points = Vec::new();
-        let mut items = 1;
-        loop {
-            let own = self.plan.service_time_upper.upper(items);
+        let table = closing_table(bound, |items| {
             let canary = search.upper_on(place, items.min(max_items)).unwrap_or(0.0);
-            let upper = own.max(std::time::Duration::from_secs_f64(canary));
-            points.push((items, points.last().map_or(upper, |&(_, before): &(u32, _)| upper.max(before))));
-            if items >= bound {
-                break;
-            }
-            items = (items + (items / 4).max(1)).min(bound);
-        }
+            self.plan.service_time_upper.upper(items).max(Duration::from_secs_f64(canary))
+        })?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -97,7 +91,7 @@ impl Tuner {
         )]
         let every = (1.0 / self.settings.exploration.max_share).ceil().min(1e6) as u32;
         let canary = Canary { rung: self.rung(max_items, place), every: every.max(2) };
-        Some((canary, ServiceTimeTable::new(points).ok()?))
+        Some((canary, table))
     }
 
     fn start_canary(&mut self, place: RungPoint, canary: Canary, table: ServiceTimeTable, gain: f64) {

@@ -77,8 +77,7 @@ impl Tuner {
         self.point = Some(previous);
         self.previous = None;
         self.window_of_last_switch = self.windows;
-        self.realised = Realised::default();
-        self.is_serving = false;
+        self.begin_record();
         self.counts.rollbacks += 1;
         self.phase = Phase::RollingBack;
         self.searched.is_due = Some(SwitchReason::Guard);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gateway_contract::{Mebibytes, PackingPolicy, PlanRevision, Rung, ServiceTimeTable, ServingPlan};
 
 use super::Tuner;
+use super::account::Realised;
 use crate::event::{Candidate, SwitchReason, TunerAction};
 use crate::search::{Point, Scored};
 use crate::service::belief::RungPoint;
@@ -86,8 +87,7 @@ impl Tuner {
             if let Some(point) = self.point.take() {
                 self.previous = Some((point, self.realised, self.knowledge.drift_ln()));
             }
-            self.realised = super::account::Realised::default();
-            self.is_serving = false;
+            self.begin_record();
         }
         self.point = Some(chosen.point.clone());
         self.window_of_last_switch = self.windows;
@@ -99,6 +99,12 @@ impl Tuner {
             before,
             runner_up,
         });
+    }
+
+    /// What is measured from now on is another plan's, once its first batch has come back.
+    pub(super) fn begin_record(&mut self) {
+        self.realised = Realised::default();
+        self.is_serving = false;
     }
 
     /// Gives the plan in force fresh service times if they have moved.
