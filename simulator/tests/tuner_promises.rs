@@ -9,6 +9,7 @@ use optimizer_tuner::settings::Objective;
 use optimizer_tuner::{Command, PolicyKind, Tuner};
 use simulator::arrivals::{GammaWindows, Poisson};
 use simulator::closed_loop::{LoopConfig, LoopReport, run, run_tuner};
+use simulator::lambda::CreditModel;
 use support::{credit, light, loop_config};
 
 fn tuner(config: &LoopConfig) -> Tuner {
@@ -152,8 +153,9 @@ fn less_weight_on_cost_buys_latency() {
 fn memory_that_runs_out_is_never_used_again() {
     let mut config = loop_config(0.3, 600.0);
     config.settings.bounds.memory_mib = [256, 512, 1024, 1769].map(Mebibytes).to_vec();
-    // 250 MiB in use: 256 leaves no headroom.
-    let report = run(&config, &mut Poisson::new(10.0), &mut credit(light()), None).unwrap();
+    // 250 MiB in use: 256 leaves no headroom. So little work that it would be the cheapest.
+    let model = CreditModel { item_seconds: 0.000_2, process_seconds: 0.001, ..light() };
+    let report = run(&config, &mut Poisson::new(10.0), &mut credit(model), None).unwrap();
     let small = |plan: &ServingPlan| {
         let places = plan.rungs.iter().chain(plan.canary.iter().map(|canary| &canary.rung));
         places.into_iter().any(|rung| rung.memory_mib == Mebibytes(256))
