@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use gateway_contract::{
-    Architecture, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits, Rung,
-    ServiceTimeTable, ServingPlan,
-};
+use gateway_contract::{Mebibytes, Rung, ServiceTimeTable, ServingPlan};
 use optimizer_tuner::settings::{AccountLimits, SearchBounds};
-use optimizer_tuner::{Economics, PolicyKind, TunerSettings};
+use optimizer_tuner::{PolicyKind, TunerSettings};
 use simulator::arrivals::Poisson;
 use simulator::closed_loop::{LoopConfig, run};
 
 use crate::models::Model;
+use crate::support;
 
 /// Seconds that a fixed plan is run for.
 const FIXED_SECONDS: f64 = 900.0;
@@ -29,38 +27,14 @@ pub struct Best {
     pub feasible: usize,
 }
 
-pub fn economics() -> Economics {
-    Economics { prices: PriceTable::default(), architecture: Architecture::X86_64, month_gb_seconds: 0.0 }
-}
-
 /// The plan that knows nothing.
 pub fn start(model: &Model) -> ServingPlan {
     let ms = Duration::from_millis;
     ServingPlan {
-        model: ModelId(0),
-        revision: PlanRevision(1),
-        parent: None,
-        packing: PackingPolicy::Deadline,
-        max_batch_size: 32,
-        max_queue_delay: ms(20),
-        max_in_flight: 100,
-        queue_capacity_items: 10_000,
-        queue_capacity_bytes: 1 << 28,
-        max_request_payload_bytes: 6_000_000,
-        max_response_payload_bytes: 6_000_000,
-        slo_latency: Duration::from_secs_f64(model.slo_s),
         deadline_margin: ms(5),
         service_time_upper: ServiceTimeTable::new(vec![(1, ms(50))]).unwrap(),
         rungs: vec![rung(32, model.start_mib, 1)],
-        canary: None,
-        retry: RetryLimits {
-            budget_ratio: 0.2,
-            budget_min_per_second: 10.0,
-            max_attempts: 5,
-            max_unknown_outcome_retries: 1,
-            backoff_base: ms(50),
-            backoff_max: ms(2000),
-        },
+        ..support::loop_config(model.slo_s, FIXED_SECONDS).base
     }
 }
 
@@ -91,17 +65,14 @@ pub fn settings(model: &Model, policy: PolicyKind, seed: u64) -> TunerSettings {
 }
 
 pub fn loop_config(settings: TunerSettings, base: ServingPlan, seconds: f64, seed: u64) -> LoopConfig {
+    let slo_s = base.slo_latency.as_secs_f64();
     LoopConfig {
         settings,
         base,
-        economics: economics(),
-        true_economics: economics(),
-        seconds,
         network_s: NETWORK_S,
         runtime_s: RUNTIME_S,
-        items_pmf: vec![1.0],
-        faults: Vec::new(),
         seed,
+        ..support::loop_config(slo_s, seconds)
     }
 }
 

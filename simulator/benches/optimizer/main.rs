@@ -20,6 +20,8 @@
 mod best;
 mod models;
 mod policies;
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 use models::Model;
 use optimizer_tuner::PolicyKind;
