@@ -3,9 +3,11 @@
 //! Deliberately absent so far: cold starts, keep-alive, ramp limits, throttling.
 
 mod credit;
+mod function;
 mod replay;
 mod service;
 
 pub use credit::CreditModel;
+pub use function::{BatchShape, FunctionModel};
 pub use replay::{Invocation, Replay};
 pub use service::{ServiceTable, billed_seconds};
