@@ -196,8 +196,6 @@ pub enum SwitchReason {
     Better,
     /// The plan in force is not expected to keep the objective any more.
     ObjectiveAtRisk,
-    /// A canary or trial begins or ends.
-    Trial,
     /// The configuration changed.
     Configuration,
     /// An operator asked.

@@ -198,7 +198,6 @@ const fn switch_label(reason: SwitchReason) -> &'static str {
         SwitchReason::ChangePoint => "change_point",
         SwitchReason::Better => "better",
         SwitchReason::ObjectiveAtRisk => "objective_at_risk",
-        SwitchReason::Trial => "trial",
         SwitchReason::Configuration => "configuration",
         SwitchReason::Operator => "operator",
         SwitchReason::Guard => "guard",

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use gateway_contract::WindowStats;
+use gateway_contract::{ServiceTimeTable, WindowStats};
 
 use crate::report::RealisedReport;
+use crate::search::Point;
 
 /// Measured under one plan and one load.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,6 +55,18 @@ impl Realised {
             mean_fill: if self.batches > 0.0 { self.items / self.batches } else { 0.0 },
         }
     }
+}
+
+/// What served before the plan in force, to return to.
+#[derive(Clone, Debug)]
+pub(super) struct Previous {
+    pub(super) point: Point,
+    /// The service times by which it closed its batches.
+    pub(super) service_time_upper: ServiceTimeTable,
+    /// What was measured of it.
+    pub(super) realised: Realised,
+    /// The speed of Lambda at that time.
+    pub(super) drift_ln: f64,
 }
 
 /// Dollars of exploration, in all and over about the last hour.

@@ -2,12 +2,13 @@
 //!
 //! *Caution*: while more answers are late than the objective allows, batches are closed by higher quantiles of the service time; it fades when
 //! they are in time. *Return*: a plan on probation that is clearly late, dear or failing is given up for the one before, and left alone
-//! for a while. "Clearly" is three standard deviations of a count, so that a few late answers of a small sample decide nothing.
+//! for a while. "Clearly" is three standard deviations of a count, so that a few late answers of a small sample decide nothing. Answers are late by
+//! the batch: a count of `n` late answers in batches of `f` varies as `n/f` late batches do, by `f` times its mean.
 
 use gateway_contract::WindowStats;
 
 use super::Tuner;
-use super::account::Realised;
+use super::account::{Previous, Realised};
 use crate::event::{Phase, RollbackReason, SwitchReason, TunerAction};
 
 /// Most caution, in standard deviations.
@@ -55,16 +56,13 @@ impl Tuner {
     /// Gives a plan on probation up if it disappoints. Whether it did.
     pub(super) fn guard(&mut self) -> bool {
         let on_probation = self.realised.batches <= f64::from(self.settings.guard.probation_batches) * 4.0;
-        let Some((previous, before, drift)) = self.previous.clone().filter(|_| on_probation) else {
-            return false;
-        };
+        let Some(previous) = self.previous.clone().filter(|_| on_probation) else { return false };
         let realised = self.realised;
-        let Some(reason) = self.disappointment(&realised, &before, drift) else { return false };
+        let Some(reason) = self.disappointment(&realised, &previous) else { return false };
         let Some(given_up) = self.point.clone() else { return false };
         self.end_canary_as_abandoned();
         let from = self.plan.revision.0;
-        let table = self.plan.service_time_upper.clone();
-        let plan = self.plan_of(&previous, table);
+        let plan = self.plan_of(&previous.point, previous.service_time_upper);
         if !self.put_in_force(plan) {
             return false;
         }
@@ -74,7 +72,7 @@ impl Tuner {
         }
         let until = self.windows + u64::from(self.settings.guard.hold_off_windows);
         self.given_up = Some((given_up, until));
-        self.point = Some(previous);
+        self.point = Some(previous.point);
         self.previous = None;
         self.window_of_last_switch = self.windows;
         self.begin_record();
@@ -92,14 +90,16 @@ impl Tuner {
         true
     }
 
-    fn disappointment(&self, realised: &Realised, before: &Realised, drift: f64) -> Option<RollbackReason> {
+    fn disappointment(&self, realised: &Realised, previous: &Previous) -> Option<RollbackReason> {
+        let before = &previous.realised;
         let ended = realised.answered + realised.failed;
         if ended < JUDGED_FROM || realised.batches < 5.0 {
             return None;
         }
+        let per_batch = (ended / realised.batches).max(1.0);
         let clearly_above = |count: f64, share: f64| {
             let expected = share * ended;
-            count > expected + 3.0 * (expected + 1.0).sqrt()
+            count > expected + 3.0 * ((expected + 1.0) * per_batch).sqrt()
         };
         let was_late = before.late_share().max(self.allowed_late());
         if clearly_above(realised.failed, was_late) {
@@ -109,7 +109,7 @@ impl Tuner {
             return Some(RollbackReason::Late);
         }
         let enough = realised.batches >= 2.0 * f64::from(self.settings.guard.probation_batches);
-        let is_same = (self.knowledge.drift_ln() - drift).abs() < 0.05;
+        let is_same = (self.knowledge.drift_ln() - previous.drift_ln).abs() < 0.05;
         match (realised.usd_per_request(), before.usd_per_request()) {
             // Under the same load (the record before ends at a change of load) and the same speed of Lambda only.
             (Some(now), Some(then)) if enough && is_same && before.batches >= 20.0 && now > DEAR * then => {
@@ -117,5 +117,111 @@ impl Tuner {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::time::Duration;
+
+    use gateway_contract::{
+        Architecture, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits, Rung,
+        ServiceTimeTable, ServingPlan,
+    };
+
+    use super::*;
+    use crate::search::Point;
+    use crate::service::belief::RungPoint;
+    use crate::settings::TunerSettings;
+    use crate::tuner::Economics;
+    use crate::tuner::account::Previous;
+
+    fn table(milliseconds: u64) -> ServiceTimeTable {
+        ServiceTimeTable::new(vec![(1, Duration::from_millis(milliseconds))]).unwrap()
+    }
+
+    fn point(memory_mib: u32) -> Point {
+        Point {
+            max_batch_size: 8,
+            max_queue_delay: Duration::from_millis(50),
+            rungs: vec![(8, RungPoint { memory_mib, process_count: 1 })],
+            close_z: 2.0,
+        }
+    }
+
+    /// Serves 2048 MiB, closing by 20 ms; before that it was 1024 MiB, closing by 80 ms.
+    fn switched() -> Tuner {
+        let rung = Rung {
+            max_items: 8,
+            qualifier: "mem-1769".to_owned(),
+            memory_mib: Mebibytes(1769),
+            process_count: 1,
+        };
+        let base = ServingPlan {
+            model: ModelId(0),
+            revision: PlanRevision(1),
+            parent: None,
+            packing: PackingPolicy::Deadline,
+            max_batch_size: 8,
+            max_queue_delay: Duration::from_millis(20),
+            max_in_flight: 10,
+            queue_capacity_items: 100,
+            queue_capacity_bytes: 1 << 20,
+            max_request_payload_bytes: 1 << 20,
+            max_response_payload_bytes: 1 << 20,
+            slo_latency: Duration::from_millis(300),
+            deadline_margin: Duration::from_millis(10),
+            service_time_upper: table(100),
+            rungs: vec![rung],
+            canary: None,
+            retry: RetryLimits {
+                budget_ratio: 0.2,
+                budget_min_per_second: 10.0,
+                max_attempts: 5,
+                max_unknown_outcome_retries: 1,
+                backoff_base: Duration::from_millis(50),
+                backoff_max: Duration::from_secs(2),
+            },
+        };
+        let economics = Economics {
+            prices: PriceTable::default(),
+            architecture: Architecture::X86_64,
+            month_gb_seconds: 0.0,
+        };
+        let mut tuner = Tuner::new(TunerSettings::default(), base, economics).unwrap();
+        let plan = tuner.plan_of(&point(2048), table(20));
+        assert!(tuner.put_in_force(plan));
+        tuner.point = Some(point(2048));
+        tuner.previous = Some(Previous {
+            point: point(1024),
+            service_time_upper: table(80),
+            realised: Realised::default(),
+            drift_ln: 0.0,
+        });
+        tuner
+    }
+
+    fn measured(batches: u64, answered: u64, late: u64) -> WindowStats {
+        WindowStats { batches, answered, within_slo: answered - late, ..WindowStats::default() }
+    }
+
+    #[test]
+    fn a_return_closes_batches_by_the_service_times_of_the_plan_returned_to() {
+        let mut tuner = switched();
+        tuner.realised.add(&measured(100, 200, 60));
+        assert!(tuner.guard());
+        assert_eq!(tuner.plan().rungs[0].memory_mib, Mebibytes(1024));
+        assert_eq!(tuner.plan().service_time_upper, table(80));
+    }
+
+    #[test]
+    fn a_late_batch_is_one_event_however_many_answers_it_holds() {
+        let mut few_full = switched();
+        few_full.realised.add(&measured(15, 120, 8));
+        assert!(!few_full.guard(), "one batch of eight was late");
+        let mut many_single = switched();
+        many_single.realised.add(&measured(120, 120, 8));
+        assert!(many_single.guard(), "eight batches of one were late");
     }
 }

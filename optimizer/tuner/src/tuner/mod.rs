@@ -27,7 +27,7 @@ use std::sync::Arc;
 use gateway_contract::{Architecture, PriceTable, ServiceObservation, ServingPlan, Timestamp, WindowStats};
 use optimizer_bayesopt::Hyperparameters;
 
-use self::account::{Budget, Realised};
+use self::account::{Budget, Previous, Realised};
 use self::canary::CanaryTrial;
 use self::whole_plan::WholePlan;
 use crate::arrivals::Arrivals;
@@ -128,8 +128,8 @@ pub struct Tuner {
     plan: ServingPlan,
     /// What of `plan` was chosen; `None`: it is the configured one, or pinned.
     point: Option<Point>,
-    /// What served before, to return to: with what was measured of it and the drift of that time.
-    previous: Option<(Point, Realised, f64)>,
+    /// What served before, to return to.
+    previous: Option<Previous>,
     arrivals: Arrivals,
     knowledge: Knowledge,
     belief: Option<Arc<Belief>>,

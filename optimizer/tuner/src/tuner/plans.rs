@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_contract::{Mebibytes, PackingPolicy, PlanRevision, Rung, ServiceTimeTable, ServingPlan};
 
 use super::Tuner;
-use super::account::Realised;
+use super::account::{Previous, Realised};
 use crate::event::{Candidate, SwitchReason, TunerAction};
 use crate::search::{Point, Scored};
 use crate::service::belief::RungPoint;
@@ -80,12 +80,14 @@ impl Tuner {
     ) {
         let is_watching = self.settings.policy == crate::settings::PolicyKind::Observe;
         let plan = self.plan_of(&chosen.point, table);
+        let service_time_upper = self.plan.service_time_upper.clone();
         if !is_watching && !self.put_in_force(plan) {
             return;
         }
         if !is_watching {
             if let Some(point) = self.point.take() {
-                self.previous = Some((point, self.realised, self.knowledge.drift_ln()));
+                let (realised, drift_ln) = (self.realised, self.knowledge.drift_ln());
+                self.previous = Some(Previous { point, service_time_upper, realised, drift_ln });
             }
             self.begin_record();
         }
