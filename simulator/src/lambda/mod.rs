@@ -7,7 +7,7 @@ mod function;
 mod replay;
 mod service;
 
-pub use credit::CreditModel;
+pub use credit::{CpuWork, CreditModel, QUOTA_PERIOD_SECONDS, visible_cpus};
 pub use function::{BatchShape, FunctionModel};
 pub use replay::{Invocation, Replay};
 pub use service::{ServiceTable, billed_seconds};
