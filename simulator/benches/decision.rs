@@ -23,7 +23,7 @@ use gateway_contract::{Mebibytes, ServiceObservation, ServiceOutcome, Timestamp,
 use optimizer_tuner::settings::{AccountLimits, SearchBounds};
 use optimizer_tuner::{Tuner, TunerSettings};
 use simulator::arrivals::GammaWindows;
-use simulator::closed_loop::run;
+use simulator::closed_loop::run_tuner;
 use simulator::random::Random;
 
 fn main() {
@@ -39,9 +39,10 @@ fn main() {
     }
     let mut config = support::loop_config(0.5, 3600.0);
     config.settings = wide(config.settings);
-    let clock = cpu_seconds;
-    let mut function = support::credit(support::light());
-    let report = run(&config, &mut GammaWindows::new(40.0, 5.0, 10.0), &mut function, Some(&clock)).unwrap();
+    let tuner = Tuner::new(config.settings.clone(), config.base.clone(), config.economics.clone()).unwrap();
+    let arrivals = Box::new(GammaWindows::new(40.0, 5.0, 10.0));
+    let function = support::credit(support::light());
+    let (report, _) = run_tuner(&config, tuner, arrivals, function, Some(cpu_seconds)).unwrap();
     let mut decisions_ms: Vec<f64> = report.decision_s.iter().map(|seconds| seconds * 1e3).collect();
     decisions_ms.sort_unstable_by(f64::total_cmp);
     let quantile = |share: f64| decisions_ms[(share * (decisions_ms.len() - 1) as f64) as usize];

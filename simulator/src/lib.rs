@@ -7,6 +7,7 @@
 
 pub mod arrivals;
 pub mod closed_loop;
+pub mod deployment;
 pub mod lambda;
 pub mod random;
 pub mod world;

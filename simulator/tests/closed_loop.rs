@@ -12,7 +12,7 @@ use support::{credit, light, loop_config, print_events};
 #[test]
 fn a_fresh_start_ends_far_below_the_configured_plan() {
     let config = loop_config(0.3, 900.0);
-    let report = run(&config, &mut Poisson::new(20.0), &mut credit(light()), None).unwrap();
+    let report = run(&config, Box::new(Poisson::new(20.0)), credit(light())).unwrap();
     print_events(&report);
     let (first, _) = report.between(0.0, 20.0);
     let (last, late) = report.between(600.0, 900.0);
@@ -26,7 +26,7 @@ fn a_step_is_answered_without_trials() {
     let mut counts = vec![5; 600];
     counts.extend(vec![60; 300]);
     let config = loop_config(0.3, 900.0);
-    let report = run(&config, &mut Counts::new(counts, 1.0), &mut credit(light()), None).unwrap();
+    let report = run(&config, Box::new(Counts::new(counts, 1.0)), credit(light())).unwrap();
     print_events(&report);
     let at = |action: &TunerAction| {
         matches!(action, TunerAction::Switched { reason: SwitchReason::ChangePoint, .. })
@@ -47,7 +47,7 @@ fn a_memory_floor_makes_processes_win() {
     config.base.rungs[0].qualifier = "mem-3072".to_owned();
     let mut model = light();
     model.item_seconds = 0.05;
-    let report = run(&config, &mut Poisson::new(10.0), &mut credit(model), None).unwrap();
+    let report = run(&config, Box::new(Poisson::new(10.0)), credit(model)).unwrap();
     print_events(&report);
     let (_, plan) = report.plans.last().unwrap();
     assert!(plan.rungs.last().unwrap().process_count >= 2, "{plan:?}");

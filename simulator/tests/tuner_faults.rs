@@ -6,7 +6,9 @@ mod support;
 use gateway_contract::Mebibytes;
 use optimizer_tuner::event::{TrialVerdict, TunerAction};
 use simulator::arrivals::Poisson;
-use simulator::closed_loop::{Fault, FaultKind, LoopConfig, LoopReport, run};
+use simulator::closed_loop::{LoopConfig, LoopReport, run};
+use simulator::deployment::{Fault, FaultKind};
+use simulator::lambda::ThrottleReason;
 use support::{credit, light, loop_config, print_events};
 
 const RATE: f64 = 20.0;
@@ -19,9 +21,9 @@ fn broken(
     change: impl Fn(&mut LoopConfig),
 ) -> LoopReport {
     let mut config = loop_config(0.3, to_s + 900.0);
-    config.faults = vec![Fault { from_s, to_s, kind }];
+    config.faults = vec![Fault::new(from_s, to_s, kind)];
     change(&mut config);
-    let report = run(&config, &mut Poisson::new(RATE), &mut credit(light()), None).unwrap();
+    let report = run(&config, Box::new(Poisson::new(RATE)), credit(light())).unwrap();
     println!("\n== {title}");
     print_events(&report);
     report
@@ -90,7 +92,8 @@ fn the_price_table_is_wrong() {
 
 #[test]
 fn everything_is_throttled_for_a_while() {
-    let report = broken("all of Lambda is throttled", FaultKind::Throttled, 600.0, 780.0, |_| {});
+    let throttled = FaultKind::Throttled(ThrottleReason::ConcurrentInvocationLimitExceeded);
+    let report = broken("all of Lambda is throttled", throttled, 600.0, 780.0, |_| {});
     let trials = count(&report, 660.0, 780.0, |it| matches!(it, TunerAction::TrialStarted { .. }));
     assert_eq!(trials, 0, "nothing is explored on no data");
     let blind = count(&report, 600.0, 780.0, |it| matches!(it, TunerAction::Blind { .. }));

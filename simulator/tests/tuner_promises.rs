@@ -17,7 +17,7 @@ fn tuner(config: &LoopConfig) -> Tuner {
 }
 
 fn served(config: &LoopConfig, tuner: Tuner, rate: f64) -> (LoopReport, Tuner) {
-    run_tuner(config, tuner, &mut Poisson::new(rate), &mut credit(light()), None)
+    run_tuner(config, tuner, Box::new(Poisson::new(rate)), credit(light()), None).unwrap()
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn no_plan_leaves_its_bounds_under_any_policy() {
             config.settings.bounds.batch_size = (2, 24);
             config.settings.bounds.process_count = (1, 2);
             config.settings.bounds.memory_mib = [512, 1024, 2048, 5120].map(Mebibytes).to_vec();
-            let mut arrivals = GammaWindows::new(25.0, 4.0, 5.0);
-            let report = run(&config, &mut arrivals, &mut credit(light()), None).unwrap();
+            let arrivals = GammaWindows::new(25.0, 4.0, 5.0);
+            let report = run(&config, Box::new(arrivals), credit(light())).unwrap();
             assert!(report.plans.len() > 1, "{policy:?} never chose");
             for (_, plan) in &report.plans[1..] {
                 let is_base = plan.max_batch_size == config.base.max_batch_size;
@@ -55,7 +55,7 @@ fn no_plan_leaves_its_bounds_under_any_policy() {
 fn equal_seeds_give_equal_logs() {
     let config = loop_config(0.3, 300.0);
     let log =
-        || format!("{:?}", run(&config, &mut Poisson::new(30.0), &mut credit(light()), None).unwrap().events);
+        || format!("{:?}", run(&config, Box::new(Poisson::new(30.0)), credit(light())).unwrap().events);
     assert_eq!(log(), log());
 }
 
@@ -138,7 +138,7 @@ fn less_weight_on_cost_buys_latency() {
     let latency = |objective| {
         let mut config = loop_config(0.5, 400.0);
         config.settings.objective = objective;
-        let report = run(&config, &mut Poisson::new(30.0), &mut credit(light()), None).unwrap();
+        let report = run(&config, Box::new(Poisson::new(30.0)), credit(light())).unwrap();
         let incumbent = report.last.incumbent.unwrap().expected;
         (incumbent.latency_ms, incumbent.usd_per_million)
     };
@@ -155,7 +155,7 @@ fn memory_that_runs_out_is_never_used_again() {
     config.settings.bounds.memory_mib = [256, 512, 1024, 1769].map(Mebibytes).to_vec();
     // 250 MiB in use: 256 leaves no headroom. So little work that it would be the cheapest.
     let model = CreditModel { item_seconds: 0.000_2, process_seconds: 0.001, ..light() };
-    let report = run(&config, &mut Poisson::new(10.0), &mut credit(model), None).unwrap();
+    let report = run(&config, Box::new(Poisson::new(10.0)), credit(model)).unwrap();
     let small = |plan: &ServingPlan| {
         let places = plan.rungs.iter().chain(plan.canary.iter().map(|canary| &canary.rung));
         places.into_iter().any(|rung| rung.memory_mib == Mebibytes(256))
@@ -166,7 +166,7 @@ fn memory_that_runs_out_is_never_used_again() {
 #[test]
 fn every_switch_names_its_reason_and_numbers() {
     let config = loop_config(0.3, 600.0);
-    let report = run(&config, &mut Poisson::new(20.0), &mut credit(light()), None).unwrap();
+    let report = run(&config, Box::new(Poisson::new(20.0)), credit(light())).unwrap();
     let mut switches = 0;
     for event in &report.events {
         if let TunerAction::Switched { chosen, .. } = &event.what {

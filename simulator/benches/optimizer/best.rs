@@ -81,7 +81,7 @@ pub fn true_cost(model: &Model, plan: &ServingPlan) -> (f64, f64) {
     let pinned = settings(model, PolicyKind::Pinned, 1);
     let plan = ServingPlan { canary: None, ..plan.clone() };
     let config = loop_config(pinned, plan, FIXED_SECONDS, 99);
-    let report = run(&config, &mut Poisson::new(model.rate), &mut model.replay.clone(), None).unwrap();
+    let report = run(&config, Box::new(Poisson::new(model.rate)), model.replay.clone()).unwrap();
     report.between(60.0, FIXED_SECONDS)
 }
 

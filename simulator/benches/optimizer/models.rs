@@ -1,6 +1,7 @@
 //! The models: their load and objective, and what was measured of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gateway_contract::Mebibytes;
 use serde_json::Value;
@@ -14,7 +15,7 @@ pub struct Model {
     pub rate: f64,
     /// Latency objective at the 99th percentile, seconds.
     pub slo_s: f64,
-    pub replay: Replay,
+    pub replay: Arc<Replay>,
     /// What serves before anything is known: MiB.
     pub start_mib: u32,
 }
@@ -88,6 +89,6 @@ impl Model {
         let sizes = replay.memories();
         // The size that buys one vCPU, or the nearest above: what people start with.
         let start = sizes.iter().find(|size| size.0 >= 1769).or(sizes.last()).unwrap();
-        Self { name: name.to_owned(), rate: load.1, slo_s: load.2, start_mib: start.0, replay }
+        Self { name: name.to_owned(), rate: load.1, slo_s: load.2, start_mib: start.0, replay: Arc::new(replay) }
     }
 }

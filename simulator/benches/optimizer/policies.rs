@@ -60,7 +60,7 @@ type Known = Mutex<BTreeMap<String, (f64, f64)>>;
 fn one(model: &Model, best: &Best, kind: PolicyKind, seed: u64, known: &Known) -> (Outcome, String) {
     let seconds = if kind == PolicyKind::Grid { GRID_SECONDS } else { SECONDS };
     let config = loop_config(settings(model, kind, seed), start(model), seconds, seed);
-    let report = run_loop(&config, &mut Poisson::new(model.rate), &mut model.replay.clone(), None).unwrap();
+    let report = run_loop(&config, Box::new(Poisson::new(model.rate)), model.replay.clone()).unwrap();
     let cost = |plan: &ServingPlan| {
         let signature = format!(
             "{:?}{:?}{:?}{:?}",

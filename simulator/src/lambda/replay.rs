@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use gateway_contract::Mebibytes;
+use optimizer_tuner::formula::LogNormal;
 
-use crate::closed_loop::FunctionModel;
+use super::{BatchShape, FunctionModel};
 use crate::random::Random;
 
 /// One measured warm invocation.
@@ -108,8 +109,15 @@ impl Replay {
 }
 
 impl FunctionModel for Replay {
-    fn seconds(&mut self, memory: Mebibytes, process_count: u32, items: u32, random: &mut Random) -> f64 {
-        self.quantile(memory.0, process_count, items, random.unit())
+    /// By the median and the middle two thirds of what was measured.
+    fn law(&self, memory: Mebibytes, batch: &BatchShape) -> LogNormal {
+        let ln = |share| self.quantile(memory.0, batch.process_count, batch.items, share).ln();
+        LogNormal { ln_mean: ln(0.5), ln_std: (ln(0.841_344_7) - ln(0.158_655_3)) / 2.0 }
+    }
+
+    /// From what was measured itself.
+    fn seconds(&self, memory: Mebibytes, batch: &BatchShape, random: &mut Random) -> f64 {
+        self.quantile(memory.0, batch.process_count, batch.items, random.unit())
     }
 
     fn init_seconds(&self, memory: Mebibytes) -> f64 {
@@ -119,6 +127,11 @@ impl FunctionModel for Replay {
     fn memory_used(&self, process_count: u32) -> Mebibytes {
         let below = self.used_mib.range(..=process_count).next_back();
         Mebibytes(below.map_or(64, |(_, &used)| used))
+    }
+
+    /// Items were measured as they came.
+    fn units(&self, _class: u16) -> u64 {
+        1
     }
 }
 

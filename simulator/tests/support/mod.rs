@@ -7,24 +7,25 @@
     reason = "each test file uses its own part"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_contract::{
     Architecture, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits, Rung,
     ServiceTimeTable, ServingPlan,
 };
+use optimizer_tuner::formula::LogNormal;
 use optimizer_tuner::{Economics, TunerSettings};
-use simulator::closed_loop::{FunctionModel, LoopConfig, LoopReport};
-use simulator::lambda::CreditModel;
-use simulator::random::Random;
+use simulator::closed_loop::{LoopConfig, LoopReport};
+use simulator::lambda::{BatchShape, CreditModel, FunctionModel};
 
 /// A model that spreads by 8 %, in a sandbox of 220 MiB and 30 more for each process.
 pub struct Credit {
     model: CreditModel,
 }
 
-pub fn credit(model: CreditModel) -> Credit {
-    Credit { model }
+pub fn credit(model: CreditModel) -> Arc<dyn FunctionModel> {
+    Arc::new(Credit { model })
 }
 
 /// MiniLM-like at short texts: 4 ms a batch, 12 ms an item.
@@ -33,8 +34,9 @@ pub fn light() -> CreditModel {
 }
 
 impl FunctionModel for Credit {
-    fn seconds(&mut self, memory: Mebibytes, process_count: u32, items: u32, random: &mut Random) -> f64 {
-        self.model.seconds(items, memory, process_count) * (0.08 * random.normal()).exp()
+    fn law(&self, memory: Mebibytes, batch: &BatchShape) -> LogNormal {
+        let seconds = self.model.seconds(batch.items, memory, batch.process_count);
+        LogNormal { ln_mean: seconds.ln(), ln_std: 0.08 }
     }
 
     fn init_seconds(&self, _memory: Mebibytes) -> f64 {
@@ -43,6 +45,10 @@ impl FunctionModel for Credit {
 
     fn memory_used(&self, process_count: u32) -> Mebibytes {
         Mebibytes(220 + 30 * process_count)
+    }
+
+    fn units(&self, _class: u16) -> u64 {
+        1
     }
 }
 
