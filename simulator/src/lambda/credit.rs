@@ -25,8 +25,14 @@ impl CpuWork {
     /// Seconds from a fresh quota until all is done.
     #[must_use]
     pub fn seconds(&self, memory: Mebibytes, is_quantised: bool) -> f64 {
-        let free = self.unlimited_seconds(memory);
-        let (parallel, credit) = (self.total_seconds / free.max(1e-12), memory.vcpus());
+        self.seconds_at(memory.vcpus(), f64::from(visible_cpus(memory)), is_quantised)
+    }
+
+    /// The same for a credit in vCPUs and a number of visible CPUs, for platforms that sell them apart.
+    #[must_use]
+    pub fn seconds_at(&self, credit: f64, visible: f64, is_quantised: bool) -> f64 {
+        let free = self.longest_shard_seconds.max(self.total_seconds / visible);
+        let parallel = self.total_seconds / free.max(1e-12);
         if credit >= parallel {
             return free;
         }
@@ -36,12 +42,6 @@ impl CpuWork {
         let quota = QUOTA_PERIOD_SECONDS * credit;
         let whole = (self.total_seconds / quota - 1e-9).floor().max(0.0);
         whole * QUOTA_PERIOD_SECONDS + (self.total_seconds - whole * quota) / parallel
-    }
-
-    /// Seconds if only the visible CPUs were the limit.
-    #[must_use]
-    pub fn unlimited_seconds(&self, memory: Mebibytes) -> f64 {
-        self.longest_shard_seconds.max(self.total_seconds / f64::from(visible_cpus(memory)))
     }
 }
 
@@ -114,15 +114,14 @@ mod tests {
         // Six processes at 3008 MiB see two CPUs and have a credit of 1.7.
         let crowded = work(6.0, 1.0).seconds(Mebibytes(3008), true);
         assert!((crowded / (6.0 * 1769.0 / 3008.0) - 1.0).abs() < 0.002, "{crowded}");
-        assert!((work(6.0, 1.0).unlimited_seconds(Mebibytes(3008)) - 3.0).abs() < 1e-12);
+        assert!((work(6.0, 1.0).seconds_at(6.0, 2.0, true) - 3.0).abs() < 1e-12);
     }
 
     #[test]
     fn more_credit_never_takes_longer() {
         for total in [0.001, 0.0043, 0.02, 0.3] {
             let work = CpuWork { total_seconds: total, longest_shard_seconds: total / 2.0 };
-            let seconds: Vec<f64> =
-                (1..=80).map(|step| work.seconds(Mebibytes(step * 128), true)).collect();
+            let seconds: Vec<f64> = (1..=80).map(|step| work.seconds(Mebibytes(step * 128), true)).collect();
             assert!(seconds.windows(2).all(|pair| pair[1] <= pair[0] + 1e-12), "{total}: {seconds:?}");
         }
     }
