@@ -1,16 +1,34 @@
 //! Arrival processes: one file per process, behind one trait.
 
+mod combined;
 mod counts;
+mod error;
 mod gamma_windows;
 mod items;
+mod map;
 mod mmpp;
 mod renewal;
+mod sizes;
+pub mod spec;
+mod trace;
+mod trace_arrivals;
+mod trace_text;
+mod workload;
 
+pub use combined::{BoxedArrivals, Merge, Splice, Times};
 pub use counts::Counts;
+pub use error::ArrivalError;
+use error::above_zero;
 pub use gamma_windows::GammaWindows;
 pub use items::ItemsSampler;
+pub use map::Map;
 pub use mmpp::Mmpp2;
 pub use renewal::GammaRenewal;
+pub use sizes::{RequestSize, SizeLaw, SizeSampler};
+pub use trace::{StepLaw, Trace};
+pub use trace_arrivals::TraceArrivals;
+pub use trace_text::{parse_counts, parse_times};
+pub use workload::Shape;
 
 use crate::random::Random;
 
@@ -48,7 +66,7 @@ mod tests {
     use super::*;
 
     /// Mean and index of dispersion of the counts in windows of `seconds`.
-    fn dispersion(process: &mut dyn ArrivalProcess, seconds: f64, windows: usize) -> (f64, f64) {
+    pub(super) fn dispersion(process: &mut dyn ArrivalProcess, seconds: f64, windows: usize) -> (f64, f64) {
         let mut random = Random::new(3);
         let mut counts = vec![0.0; windows];
         while let Some(at) = process.next(&mut random) {
