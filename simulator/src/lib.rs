@@ -6,8 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod bounds;
+pub mod calibration;
 pub mod closed_loop;
+pub mod controllers;
 pub mod deployment;
+pub mod invariants;
 pub mod lambda;
+pub mod profile;
 pub mod random;
 pub mod world;
