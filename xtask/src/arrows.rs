@@ -36,7 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("optimizer-changepoint", &[]),
     ("optimizer-bayesopt", &[]),
     ("optimizer-tuner", &["gateway-contract", "optimizer-changepoint", "optimizer-bayesopt"]),
-    ("simulator", &["gateway-contract", "gateway-policy", "optimizer-tuner"]),
+    ("simulator", &["gateway-contract", "gateway-policy", "optimizer-bayesopt", "optimizer-tuner"]),
     ("xtask", &[]),
 ];
 

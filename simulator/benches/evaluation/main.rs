@@ -1,6 +1,16 @@
-//! What each policy costs on the same traffic, beside what could not be beaten.
+//! What each policy costs on the same two hours of traffic, beside what could not be beaten.
+//!
+//! Cells are traces × rates × profiles × objectives (`cells`), each over several seeds; on each the published policies and Penstock's tuner serve
+//! through the production engine with cold starts paid, learning and exploration included, and the bounds are worked out (`policies`). The oracle's
+//! plans are found on the first seed of a cell, since the load curve is the same, and run on every seed.
+//!
+//! `--traces DIR` takes published traces, else generated ones of the same kinds; `--quick` a fixed subset; `--all` every cell; `--seeds N`;
+//! `--resume FILE` appends each finished cell and seed to a file and skips what is in it; `--threads N`; `--only WORD` cells whose name holds it;
+//! `--check-oracle` pits the oracle against every plan that is nearly best by the formula; `--arithmetic` measures the table of "what the
+//! arithmetic says"; `--json FILE`.
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -11,47 +21,82 @@
     reason = "a measurement, not a library"
 )]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+mod arithmetic;
+mod cells;
+mod check;
+mod policies;
+mod progress;
+mod summary;
+mod traces;
+mod world;
 
-use std::time::Instant;
+use std::path::PathBuf;
 
-use gateway_contract::Mebibytes;
-use optimizer_tuner::TunerSettings;
-use optimizer_tuner::settings::{AccountLimits, SearchBounds};
-use simulator::arrivals::{GammaWindows, Poisson};
-use simulator::closed_loop::run;
+use cells::Coverage;
+
+/// What was asked for.
+#[derive(Debug)]
+pub struct Arguments {
+    pub traces: Option<PathBuf>,
+    pub coverage: Coverage,
+    pub seeds: u64,
+    pub threads: usize,
+    pub resume: Option<PathBuf>,
+    pub only: Option<String>,
+    pub json: Option<PathBuf>,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    Evaluation,
+    CheckOracle,
+    Arithmetic,
+}
 
 fn main() {
-    for rate in [3.0, 20.0, 300.0] {
-        for over in [false, true] {
-            let settings = TunerSettings {
-                account: AccountLimits { memory_ceiling: Mebibytes(10_240), concurrency: 1000 },
-                bounds: SearchBounds {
-                    memory_mib: [256, 512, 1024, 1769, 3008, 3538, 5307, 7076, 10_240]
-                        .map(Mebibytes)
-                        .to_vec(),
-                    ..SearchBounds::default()
-                },
-                ..TunerSettings::default()
-            };
-            let config = simulator::closed_loop::LoopConfig { settings, ..support::loop_config(0.2, 7200.0) };
-            let began = Instant::now();
-            let clock = || began.elapsed().as_secs_f64();
-            let mut function = support::credit(support::light());
-            let report = if over {
-                run(&config, &mut GammaWindows::new(rate, 8.0, 1.0), &mut function, Some(&clock)).unwrap()
-            } else {
-                run(&config, &mut Poisson::new(rate), &mut function, Some(&clock)).unwrap()
-            };
-            let decisions: f64 = report.decision_s.iter().sum();
-            println!(
-                "{rate} req/s over-dispersed {over}: {:.2} s, decisions {decisions:.2} s, trials {}, change-points {}, plans {}",
-                began.elapsed().as_secs_f64(),
-                report.last.trials,
-                report.last.change_points,
-                report.plans.len()
-            );
+    let arguments = parse();
+    let figures = match arguments.part {
+        Part::Evaluation => summary::print(&progress::run_all(&arguments), &arguments),
+        Part::CheckOracle => check::run(&arguments),
+        Part::Arithmetic => arithmetic::run(&arguments),
+    };
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(&figures).unwrap() + "\n").unwrap();
+    }
+}
+
+fn parse() -> Arguments {
+    let mut arguments = Arguments {
+        traces: None,
+        coverage: Coverage::Rotating,
+        seeds: 0,
+        threads: 2,
+        resume: None,
+        only: None,
+        json: None,
+        part: Part::Evaluation,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_else(|| panic!("`{word}` needs a value"));
+        match word.as_str() {
+            "--bench" => {}
+            "--traces" => arguments.traces = Some(value().into()),
+            "--quick" => arguments.coverage = Coverage::Quick,
+            "--all" => arguments.coverage = Coverage::All,
+            "--seeds" => arguments.seeds = value().parse().unwrap(),
+            "--threads" => arguments.threads = value().parse().unwrap(),
+            "--resume" => arguments.resume = Some(value().into()),
+            "--only" => arguments.only = Some(value()),
+            "--json" => arguments.json = Some(value().into()),
+            "--check-oracle" => arguments.part = Part::CheckOracle,
+            "--arithmetic" => arguments.part = Part::Arithmetic,
+            _ => panic!("unknown option `{word}`"),
         }
     }
+    if arguments.seeds == 0 {
+        arguments.seeds = if arguments.coverage == Coverage::Quick { 1 } else { 5 };
+    }
+    arguments
 }

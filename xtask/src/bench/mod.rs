@@ -1,6 +1,7 @@
 //! Measurements by name. Each prints a table for people and, on request, writes one JSON object.
 
 pub(crate) mod answers;
+mod evaluation;
 mod gateway;
 mod live;
 mod optimizer;
@@ -45,6 +46,8 @@ enum Name {
     Decision,
     /// Requests per second through the pure engine.
     Engine,
+    /// What each policy costs on the same traffic in virtual time, beside what could not be beaten.
+    Evaluation(evaluation::Arguments),
     /// The emulator's CPU metering and bill against published measurements.
     Fidelity {
         /// Folder with the published measurements.
@@ -85,6 +88,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         }
         Name::Decision => cargo_bench(setup, "simulator", "decision", json),
         Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),
+        Name::Evaluation(arguments) => evaluation::run(setup, arguments, json),
         Name::Fidelity { profiles } => {
             let binary = build::release_folder(setup.workspace())?.join("lambda-fidelity");
             run_with_json(Command::new(binary).arg("--profiles").arg(profiles), json)

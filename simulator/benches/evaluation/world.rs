@@ -1,0 +1,200 @@
+//! One cell as the planes see it: what an operator configures, what a run brought.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_contract::{
+    Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable, ServingPlan,
+    WindowStats,
+};
+use optimizer_tuner::settings::{AccountLimits, SearchBounds};
+use optimizer_tuner::{PolicyKind, TunerSettings};
+use serde_json::{Value, json};
+use simulator::bounds::Known;
+use simulator::deployment::{
+    Account, ColdStarts, Controller, DeploymentConfig, ModelConfig, ModelReport, NetworkLaw, Records,
+    Unobserved, run,
+};
+use simulator::lambda::FunctionModel;
+use simulator::profile::example;
+
+use crate::cells::Cell;
+use crate::traces::SECONDS;
+
+/// Sizes with an alias: for every policy the same.
+pub const SIZES_MIB: [u32; 9] = [256, 512, 1024, 1769, 3008, 3538, 5307, 7076, 10_240];
+/// Largest batch, items.
+const MAX_BATCH: u32 = 128;
+const MAX_PROCESSES: u32 = 6;
+/// Share of requests within the objective that is asked for.
+pub const PERCENTILE: f64 = 0.99;
+/// Round trip beyond what is billed, and billed beyond the handler, seconds.
+const NETWORK_S: f64 = 0.004;
+const RUNTIME_S: f64 = 0.001;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome {
+    pub usd_per_million: f64,
+    /// Share of requests outside the objective.
+    pub late_share: f64,
+    pub mean_fill: f64,
+    pub cold_starts: f64,
+    pub trials: f64,
+    pub change_points: f64,
+    pub plans: f64,
+    pub cpu_s: f64,
+}
+
+impl Outcome {
+    pub fn json(&self) -> Value {
+        json!({
+            "usd_per_million": self.usd_per_million,
+            "late_share": self.late_share,
+            "mean_fill": self.mean_fill,
+            "cold_starts": self.cold_starts,
+            "trials": self.trials,
+            "change_points": self.change_points,
+            "plans": self.plans,
+            "cpu_s": self.cpu_s,
+        })
+    }
+}
+
+/// A cell with everything that is known of its function.
+pub struct World {
+    pub cell: Cell,
+    pub known: Known,
+    pub account: Account,
+}
+
+impl World {
+    pub fn new(cell: &Cell) -> Self {
+        Self::of(cell, Arc::new(example(cell.model).unwrap()))
+    }
+
+    /// A cell with another function than its profile's.
+    pub fn of(cell: &Cell, function: Arc<dyn FunctionModel>) -> Self {
+        let account =
+            Account { network: NetworkLaw::Fixed(NETWORK_S), runtime_s: RUNTIME_S, ..Account::default() };
+        let known = Known {
+            base: base(cell.slo_s, smallest(function.as_ref())),
+            function,
+            economics: account.economics.clone(),
+            slo_percentile: PERCENTILE,
+            memory_mib: SIZES_MIB.map(Mebibytes).to_vec(),
+            max_process_count: MAX_PROCESSES,
+            max_batch_size: MAX_BATCH,
+            network_seconds: NETWORK_S,
+            runtime_seconds: RUNTIME_S,
+        };
+        Self { cell: cell.clone(), known, account }
+    }
+
+    /// The production tuner's settings: defaults, but for where it may look.
+    pub fn settings(&self, policy: PolicyKind, seed: u64) -> TunerSettings {
+        TunerSettings {
+            policy,
+            seed,
+            slo_percentile: PERCENTILE,
+            account: AccountLimits { memory_ceiling: Mebibytes::LAMBDA_MAX, concurrency: 1000 },
+            bounds: SearchBounds {
+                memory_mib: self.known.memory_mib.clone(),
+                process_count: (1, MAX_PROCESSES),
+                batch_size: (1, MAX_BATCH),
+                ..SearchBounds::default()
+            },
+            ..TunerSettings::default()
+        }
+    }
+
+    /// Runs two hours under a controller.
+    pub fn run(
+        &self,
+        controller: Box<dyn Controller>,
+        seed: u64,
+        cold_starts: ColdStarts,
+        records: Records,
+    ) -> (Outcome, ModelReport) {
+        let began = cpu_seconds();
+        let arrivals = Box::new(self.cell.trace.arrivals(self.cell.rate));
+        let model = ModelConfig {
+            slo_percentile: PERCENTILE,
+            ..ModelConfig::new(self.cell.model, Arc::clone(&self.known.function), arrivals, controller)
+        };
+        let config = DeploymentConfig {
+            account: Account { cold_starts, ..self.account.clone() },
+            records,
+            ..DeploymentConfig::new(vec![model], SECONDS, seed)
+        };
+        let mut report = run(config, &mut Unobserved).unwrap();
+        let model = report.models.remove(0);
+        let outcome = Outcome {
+            usd_per_million: model.usd_per_million(),
+            late_share: 1.0 - model.share_within_slo(),
+            mean_fill: model.mean_fill(),
+            cold_starts: model.counts.cold_starts as f64,
+            trials: model.controller_counts.trials as f64,
+            change_points: model.controller_counts.change_points as f64,
+            plans: model.plans.len() as f64,
+            cpu_s: cpu_seconds() - began,
+        };
+        (outcome, model)
+    }
+}
+
+/// Windows of a report.
+pub fn windows(report: &ModelReport) -> Vec<WindowStats> {
+    report.windows.iter().map(|record| record.stats.clone()).collect()
+}
+
+/// Processor seconds of this thread.
+pub fn cpu_seconds() -> f64 {
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+    now.tv_sec() as f64 + now.tv_nsec() as f64 / 1e9
+}
+
+/// One vCPU, or the next size that the function fits in.
+fn smallest(function: &dyn FunctionModel) -> Mebibytes {
+    let fits = |size: &&u32| **size >= 1769 && function.memory_used(1).0 <= **size;
+    Mebibytes(*SIZES_MIB.iter().find(fits).unwrap())
+}
+
+/// What an operator configures who knows the objective and nothing else: a fifth of it to gather at most four requests, half of it for the
+/// service, a fiftieth in reserve.
+fn base(slo_s: f64, memory_mib: Mebibytes) -> ServingPlan {
+    let ms = Duration::from_millis;
+    let share = |share: f64| Duration::from_secs_f64(slo_s * share);
+    ServingPlan {
+        model: ModelId(0),
+        revision: PlanRevision(1),
+        parent: None,
+        packing: PackingPolicy::Deadline,
+        max_batch_size: 4,
+        max_queue_delay: share(0.2),
+        max_in_flight: 500,
+        queue_capacity_items: 10_000,
+        queue_capacity_bytes: 1 << 28,
+        max_request_payload_bytes: 6_000_000,
+        max_response_payload_bytes: 6_000_000,
+        slo_latency: share(1.0),
+        deadline_margin: share(0.02).min(ms(10)),
+        service_time_upper: ServiceTimeTable::new(vec![(1, share(0.5))]).unwrap(),
+        rungs: vec![Rung {
+            max_items: 4,
+            qualifier: format!("mem-{}", memory_mib.0),
+            memory_mib,
+            process_count: 1,
+        }],
+        canary: None,
+        retry: RetryLimits {
+            budget_ratio: 0.2,
+            budget_min_per_second: 10.0,
+            max_attempts: 5,
+            max_unknown_outcome_retries: 1,
+            backoff_base: ms(50),
+            backoff_max: ms(2000),
+        },
+    }
+}
