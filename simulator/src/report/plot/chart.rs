@@ -1,0 +1,156 @@
+//! A chart of lines over two labelled axes.
+//!
+//! Drawn by `plotters` (its SVG backend alone): axes, meshes, clipping and dashes are its work. Considered beside it: `charming` (its pages
+//! load a script of a megabyte), `poloto` (one fixed look), drawing by hand (axes again). Legends are HTML, so that they can be read aloud and copied.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::axis::Axis;
+use super::ink::{Hue, Ink, dye};
+
+/// Height of letters beside axes, pixels.
+const LETTERS: i32 = 15;
+
+/// A line of a chart.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) hue: Hue,
+    pub(super) points: Vec<(f64, f64)>,
+    pub(super) is_dashed: bool,
+    /// Pixels.
+    pub(super) width: u32,
+    /// Whether a circle marks each point.
+    pub(super) has_dots: bool,
+}
+
+/// A value on one of the axes that a line marks, with words beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) at: f64,
+    pub(super) words: String,
+    pub(super) is_on_x: bool,
+    pub(super) ink: Ink,
+}
+
+/// Everything of a chart.
+#[derive(Clone, Debug)]
+pub(super) struct Chart {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+    pub(super) lines: Vec<Line>,
+    pub(super) marks: Vec<Mark>,
+    /// For people who do not see it.
+    pub(super) description: String,
+}
+
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type DrawResult = Result<(), Box<dyn std::error::Error>>;
+
+/// Draws into a string. A drawing into memory cannot fail but for a chart without extent: then the reason stands in its place.
+pub(super) fn svg(
+    width: u32,
+    height: u32,
+    description: &str,
+    draw: impl FnOnce(&Area<'_>) -> DrawResult,
+) -> String {
+    let mut text = String::new();
+    let drawn = {
+        let area = SVGBackend::with_string(&mut text, (width, height)).into_drawing_area();
+        draw(&area).and_then(|()| area.present().map_err(Into::into))
+    };
+    if let Err(error) = drawn {
+        return format!("<p>This plot could not be drawn: {}</p>", crate::report::escape(&error.to_string()));
+    }
+    let head = format!(
+        r#"<svg role="img" aria-label="{}" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">"#,
+        crate::report::escape(description)
+    );
+    let body =
+        text.split_once("<svg").and_then(|(_, rest)| rest.split_once('>')).map_or("", |(_, body)| body);
+    dye(&format!("{head}{body}"))
+}
+
+impl Chart {
+    pub(super) fn svg(&self) -> String {
+        svg(self.width, self.height, &self.description, |area| self.draw(area))
+    }
+
+    fn draw(&self, area: &Area<'_>) -> DrawResult {
+        let mut context = ChartBuilder::on(area)
+            .margin_top(12)
+            .margin_right(16)
+            .x_label_area_size(46)
+            .y_label_area_size(74)
+            .build_cartesian_2d(self.x.ruler(), self.y.ruler())?;
+        context
+            .configure_mesh()
+            .bold_line_style(Ink::Grid.color())
+            .light_line_style(TRANSPARENT)
+            .axis_style(Ink::Axis.color())
+            .label_style(("sans-serif", LETTERS).into_font().color(&Ink::Text.color()))
+            .axis_desc_style(("sans-serif", LETTERS).into_font().color(&Ink::Text.color()))
+            .x_label_formatter(&|place| (self.x.text)(self.x.value(*place)))
+            .y_label_formatter(&|place| (self.y.text)(self.y.value(*place)))
+            .x_desc(&self.x.label)
+            .y_desc(&self.y.label)
+            .draw()?;
+        for mark in &self.marks {
+            context.draw_series(self.mark(mark))?;
+        }
+        for line in &self.lines {
+            let points: Vec<(f64, f64)> =
+                line.points.iter().map(|&(x, y)| (self.x.place(x), self.y.place(y))).collect();
+            let style = Ink::Series(line.hue).color().stroke_width(line.width);
+            if line.is_dashed {
+                context.draw_series(DashedLineSeries::new(points.clone(), 7, 5, style))?;
+            } else {
+                context.draw_series(LineSeries::new(points.clone(), style))?;
+            }
+            if line.has_dots {
+                let filled = Ink::Series(line.hue).color().filled();
+                context.draw_series(points.iter().map(|&point| Circle::new(point, 3, filled)))?;
+            }
+        }
+        for mark in self.marks.iter().filter(|mark| !mark.words.is_empty()) {
+            context.draw_series([self.words(mark)])?;
+        }
+        Ok(())
+    }
+
+    /// The line of a mark.
+    fn mark(&self, mark: &Mark) -> DashedLineSeries<std::vec::IntoIter<(f64, f64)>, u32> {
+        let ends = |axis: &Axis| (axis.place(axis.range.0), axis.place(axis.range.1));
+        let points = if mark.is_on_x {
+            let ((low, high), x) = (ends(&self.y), self.x.place(mark.at));
+            vec![(x, low), (x, high)]
+        } else {
+            let ((low, high), y) = (ends(&self.x), self.y.place(mark.at));
+            vec![(low, y), (high, y)]
+        };
+        DashedLineSeries::new(points, 4, 4, mark.ink.color().stroke_width(1))
+    }
+
+    /// The words of a mark: at the top beside a vertical line, on the side of it with more room, or above the right end of a level one.
+    fn words(&self, mark: &Mark) -> Text<'static, (f64, f64), String> {
+        let style = |horizontal, vertical| {
+            let font = ("sans-serif", LETTERS).into_font().color(&mark.ink.color());
+            font.pos(Pos::new(horizontal, vertical))
+        };
+        let (left, right) = (self.x.place(self.x.range.0), self.x.place(self.x.range.1));
+        let gap = (right - left) * 0.008;
+        if mark.is_on_x {
+            let x = self.x.place(mark.at);
+            let top = self.y.place(self.y.range.1);
+            let is_left = x - left < (right - left) * 0.6;
+            let (at, anchor) = if is_left { (x + gap, HPos::Left) } else { (x - gap, HPos::Right) };
+            Text::new(mark.words.clone(), (at, top), style(anchor, VPos::Top))
+        } else {
+            let at = (right - gap, self.y.place(mark.at));
+            Text::new(mark.words.clone(), at, style(HPos::Right, VPos::Bottom))
+        }
+    }
+}
