@@ -15,4 +15,6 @@ pub mod invariants;
 pub mod lambda;
 pub mod profile;
 pub mod random;
+pub mod report;
+pub mod study;
 pub mod world;
