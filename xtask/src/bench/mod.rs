@@ -7,6 +7,7 @@ mod live;
 mod optimizer;
 mod peers;
 mod replay;
+mod simulator;
 mod soak;
 mod step;
 
@@ -62,6 +63,8 @@ enum Name {
     Optimizer(optimizer::Arguments),
     /// What forked processes of one worker save and cost.
     Processes,
+    /// Simulated requests per second, and a week of traffic in virtual time.
+    Simulator(simulator::Arguments),
     /// Memory and descriptors of the gateway over many requests with cancels, faults and reloads.
     Soak(soak::Arguments),
     /// A step of the load under a live gateway.
@@ -97,6 +100,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         Name::Gateway(arguments) => gateway::run(setup, arguments, json),
         Name::Optimizer(arguments) => optimizer::run(setup, arguments, json),
         Name::Processes => processes(setup, json),
+        Name::Simulator(arguments) => simulator::run(setup, arguments, json),
         Name::Soak(arguments) => soak::run(setup, arguments, json),
         Name::Step(arguments) => step::run(setup, arguments, json),
     }
