@@ -1,6 +1,7 @@
 //! Measurements by name. Each prints a table for people and, on request, writes one JSON object.
 
 pub(crate) mod answers;
+mod calibration;
 mod evaluation;
 mod gateway;
 mod live;
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// Every answer its own: concurrent requests with distinct contents against the unbatched answers.
     Answers(answers::Arguments),
+    /// The simulator's law of service time against published measurements and own sweeps.
+    Calibration(calibration::Arguments),
     /// Delay and false alarms of the change-point detectors, beside what no detector can beat.
     Changepoint {
         /// Folder with recorded traces, to run over as well.
@@ -80,6 +83,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     let json = json.as_deref();
     match &arguments.name {
         Name::Answers(arguments) => answers::run(setup, arguments, json),
+        Name::Calibration(arguments) => calibration::run(setup, arguments, json),
         Name::Changepoint { traces, plots } => {
             let mut command = bench_command(setup, "optimizer-changepoint", "changepoint");
             for (option, folder) in [("--traces", traces), ("--plots", plots)] {
