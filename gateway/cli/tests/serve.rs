@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use workers_emulator::{Emulator, EmulatorConfig};
 
 const MANIFEST: &str = r#"name = "identity"
 version = "1"
@@ -27,10 +28,13 @@ shape = [4]
 /// Long against everything that a test waits for.
 const DRAIN_DELAY_MS: u32 = 20_000;
 
-fn config(drain_delay_ms: u32, queue_capacity_items: u32) -> String {
+/// Where nobody listens.
+const NO_LAMBDA: &str = "127.0.0.1:9";
+
+fn config(drain_delay_ms: u32, queue_capacity_items: u32, lambda: &str) -> String {
     format!(
         "[listen]\npublic_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n\
-         [aws]\nregion = \"us-east-1\"\nendpoint_url = \"http://127.0.0.1:9\"\ncredentials = \"static-test\"\n\
+         [aws]\nregion = \"us-east-1\"\nendpoint_url = \"http://{lambda}\"\ncredentials = \"static-test\"\n\
          [drain]\ndrain_delay_ms = {drain_delay_ms}\n\
          [models.identity]\nmanifest = \"model.toml\"\nfunction = \"identity\"\n\
          [models.identity.plan]\nqueue_capacity_items = {queue_capacity_items}\n"
@@ -44,9 +48,13 @@ struct Gateway {
 
 impl Gateway {
     fn start(folder: &Path, drain_delay_ms: u32) -> Self {
+        Self::start_with(folder, &config(drain_delay_ms, 100, NO_LAMBDA))
+    }
+
+    fn start_with(folder: &Path, config: &str) -> Self {
         std::fs::write(folder.join("model.toml"), MANIFEST).unwrap();
         let path = folder.join("penstock.toml");
-        std::fs::write(&path, config(drain_delay_ms, 100)).unwrap();
+        std::fs::write(&path, config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_penstock"))
             .args(["serve", "--config"])
             .arg(&path)
@@ -132,11 +140,25 @@ fn a_changed_file_is_in_force_without_a_signal_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(folder.path(), 10);
     gateway.wait_for("/config", "queue_capacity_items = 100");
-    std::fs::write(folder.path().join("penstock.toml"), config(10, 321)).unwrap();
+    std::fs::write(folder.path().join("penstock.toml"), config(10, 321, NO_LAMBDA)).unwrap();
     gateway.wait_for("/config", "queue_capacity_items = 321");
-    std::fs::write(folder.path().join("penstock.toml"), config(10, 0)).unwrap();
+    std::fs::write(folder.path().join("penstock.toml"), config(10, 0, NO_LAMBDA)).unwrap();
     gateway.wait_for("/metrics", "config_last_reload_successful 0");
     gateway.wait_for("/config", "queue_capacity_items = 321");
+}
+
+#[test]
+fn plans_count_on_no_more_sandboxes_than_the_account_has() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let text = "listen = '127.0.0.1:0'\nlimits = { account_concurrency = 300 }\n[metering]\nmode = 'none'\n";
+    let account = EmulatorConfig::from_toml_str(text).unwrap();
+    let emulator = runtime.block_on(Emulator::start(account)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start_with(folder.path(), &config(10, 100, &emulator.address().to_string()));
+    gateway.wait_for("/control/models/identity", "\"account_concurrency\":300");
+    let lower = config(10, 100, &emulator.address().to_string()) + "[control]\naccount_concurrency = 50\n";
+    std::fs::write(folder.path().join("penstock.toml"), lower).unwrap();
+    gateway.wait_for("/control/models/identity", "\"account_concurrency\":50");
 }
 
 #[test]
@@ -144,7 +166,7 @@ fn a_wrong_configuration_ends_with_78_and_names_the_key() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.toml"), MANIFEST).unwrap();
     let path = folder.path().join("penstock.toml");
-    std::fs::write(&path, config(10, 5).replace("queue_capacity_items", "queue_capacity_itmes")).unwrap();
+    std::fs::write(&path, config(10, 5, NO_LAMBDA).replace("queue_capacity_items", "queue_capacity_itmes")).unwrap();
     let output =
         Command::new(env!("CARGO_BIN_EXE_penstock")).args(["serve", "--config"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(78));

@@ -52,8 +52,9 @@ impl LocalLambda {
         fs::create_dir_all(&folder)?;
         let package = stack::package(setup, binaries, &folder)?;
         let ports = Ports::free()?;
+        // A Lambda vCPU is a core here: sandboxes far beyond the cores would only slow each other down, as on Lambda they never do.
         let mut text = format!(
-            "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = 1.0\n\n[limits]\naccount_concurrency = 100\n",
+            "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = 1.0\n\n[limits]\naccount_concurrency = 20\n",
             ports.emulator,
             folder.join("emulator")
         );

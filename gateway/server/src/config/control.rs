@@ -19,8 +19,8 @@ pub struct ControlConfig {
     /// Largest function memory that the account allows, MiB, 128 to 10,240, default 10,240. New accounts have 3,008.
     #[schemars(range(min = 128, max = 10_240))]
     pub account_memory_ceiling_mib: u32,
-    /// Sandboxes that the account may have at a time, at least 1, default 1,000; its requests per second are ten times that. Less: plans
-    /// with fewer and larger batches under high load.
+    /// Sandboxes that plans may count on at a time, at least 1, default 1,000; requests per second are ten times that. The account is asked
+    /// for its own limit at the start, and the smaller counts. Less: plans with fewer and larger batches under high load.
     #[schemars(range(min = 1))]
     pub account_concurrency: u32,
 }

@@ -237,6 +237,7 @@ impl ModelControl {
         let detail = json!({
             "slo_latency_ms": self.steered.base.slo_latency.as_secs_f64() * 1e3,
             "slo_percentile": self.steered.policy.slo_percentile,
+            "account_concurrency": self.steered.policy.account.concurrency,
             "last_window": window_json(&self.last_window),
             "report": report,
         });

@@ -23,6 +23,8 @@ pub(crate) struct Fleet {
 struct Inner {
     assembly: Assembly,
     settings: Arc<Settings>,
+    /// What the account itself says, once it is known.
+    account_concurrency: Option<u32>,
 }
 
 /// A model as the control loop sees it.
@@ -74,7 +76,7 @@ impl Fleet {
         let (models, registry) = assembly.build(&settings)?;
         let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
         let registry = Arc::new(ArcSwap::from_pointee(registry));
-        let fleet = Self { inner: Mutex::new(Inner { assembly, settings }), driver, registry };
+        let fleet = Self { inner: Mutex::new(Inner { assembly, settings, account_concurrency: None }), driver, registry };
         Ok((fleet, liveness, supervisor))
     }
 
@@ -91,15 +93,24 @@ impl Fleet {
         self.lock().settings.clone()
     }
 
-    /// All models.
+    /// All models. Of the account's concurrency as configured and as AWS told, the smaller counts.
     pub(crate) fn steered(&self) -> Vec<Steered> {
         let inner = self.lock();
-        inner
-            .settings
-            .models
-            .iter()
-            .filter_map(|model| inner.assembly.steered(model, &inner.settings))
-            .collect()
+        let models = inner.settings.models.iter();
+        let mut steered: Vec<Steered> =
+            models.filter_map(|model| inner.assembly.steered(model, &inner.settings)).collect();
+        if let Some(told) = inner.account_concurrency {
+            for model in &mut steered {
+                let concurrency = &mut model.policy.account.concurrency;
+                *concurrency = told.min(*concurrency).max(1);
+            }
+        }
+        steered
+    }
+
+    /// Takes in what the account says.
+    pub(crate) fn note_account_concurrency(&self, sandboxes: u32) {
+        self.lock().account_concurrency = Some(sandboxes);
     }
 
     /// Puts another configuration into force, as a whole.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use gateway_invoker::InvokerConfig;
+use gateway_invoker::provision::account_limits;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -260,6 +262,20 @@ impl Shared {
             }
         }
         result
+    }
+
+    /// Asks AWS once how many sandboxes the account may have, for the plan search. Serving does not wait for it, and goes on without.
+    pub(super) async fn learn_account_limits(self: Arc<Self>, account: InvokerConfig) {
+        match account_limits(&account).await {
+            Ok(limits) => {
+                tracing::info!(concurrency = limits.concurrency, "the account's limit is known");
+                self.fleet.note_account_concurrency(limits.concurrency);
+                self.control.reload();
+            }
+            Err(error) => tracing::warn!(
+                %error, "the account's limits are not known: `control.account_concurrency` counts; allow lambda:GetAccountSettings"
+            ),
+        }
     }
 
     fn apply(&self, loaded: Loaded) -> Result<ReloadReport, ConfigError> {

@@ -62,7 +62,9 @@ pub async fn serve(source: Source) -> Result<(), ServeError> {
     let mut watched = watched_paths(&source, &loaded);
     let mut watch = FileWatch::start(&watched);
     let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
+    let account = loaded.settings.invoker.clone();
     let gateway = Gateway::start(loaded, source, invoker).await?;
+    let limits = tokio::spawn(gateway.shared.clone().learn_account_limits(account));
     loop {
         let changed = async {
             match &mut watch {
@@ -83,6 +85,7 @@ pub async fn serve(source: Source) -> Result<(), ServeError> {
             watched = wanted;
         }
     }
+    limits.abort();
     tokio::select! {
         _ = gateway.shutdown() => Ok(()),
         () = stop.recv() => Err(ServeError::Interrupted),
