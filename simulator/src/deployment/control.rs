@@ -5,8 +5,9 @@ use gateway_contract::{Mebibytes, ModelId, PlanRevision, ServingPlan, Timestamp}
 use super::config::{ColdStarts, DeploymentError};
 use super::controller::NextPlan;
 use super::fault::{Active, FaultKind};
+use super::jobs::Job;
 use super::observer::Observer;
-use super::{Deployment, Job};
+use super::Deployment;
 use crate::lambda::billed_seconds;
 
 impl<O: Observer> Deployment<'_, O> {
@@ -134,7 +135,7 @@ impl<O: Observer> Deployment<'_, O> {
             if let Some(tally) = &mut model.tally {
                 tally.spend(usd);
             }
-            self.begin(ready, Job::WarmUp { model: at, memory, began: self.now });
+            self.jobs.begin(ready, Job::WarmUp { model: at, memory, began: self.now });
         }
         if missing > 0 { ready } else { self.now }
     }

@@ -20,42 +20,37 @@ mod config;
 mod control;
 pub mod controller;
 mod fault;
+mod invocations;
+mod jobs;
 mod model;
 mod observer;
 mod report;
 mod requests;
 mod tally;
+mod traffic;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
 
-use gateway_contract::{Mebibytes, ModelId, RequestId, ServingPlan, Timestamp, WindowStats};
-use gateway_policy::{BatchOutcome, Dispatch, Engine, Event, ItemBytes, RequestMeta, RequestOutcome};
+use gateway_contract::{ModelId, RequestId, ServingPlan, Timestamp, WindowStats};
+use gateway_policy::Engine;
 
-use self::attempt::{Around, Attempt, attempt};
 pub use self::config::{
     Account, ColdStarts, DeploymentConfig, DeploymentError, ModelConfig, NetworkLaw, Patience, Records,
     SizeClass, SizeLaw,
 };
 pub use self::controller::{Controller, ControllerCounts, FixedPlan, NextPlan, Scheduled, TunerController};
 pub use self::fault::{Fault, FaultKind};
+use self::jobs::Jobs;
 use self::model::{ModelState, Shared};
 pub use self::observer::{Observer, Unobserved};
 pub use self::report::{Counts, DeploymentReport, ModelReport, Spent, WindowRecord, between};
-use self::requests::{Open, OpenRequests};
+use self::requests::OpenRequests;
 use crate::lambda::{Limits, Sharder};
 use crate::random::Random;
 
 /// Wakes of the engine in one instant from which on it counts as stuck.
 const MAX_WAKES: u32 = 1_000_000;
-
-/// Something that ends at a known time.
-#[expect(clippy::large_enum_variant, reason = "nearly all are batches, and a box would be an allocation each")]
-enum Job {
-    Batch { dispatch: Dispatch, attempt: Attempt, began: u64 },
-    WarmUp { model: usize, memory: Mebibytes, began: u64 },
-}
 
 struct Deployment<'o, O: Observer> {
     engine: Engine,
@@ -67,13 +62,7 @@ struct Deployment<'o, O: Observer> {
     now: u64,
     /// Nothing arrives from then on.
     end: u64,
-    jobs: Vec<Option<Job>>,
-    free_jobs: Vec<u32>,
-    /// When each job ends, its number in the order of beginning, its place.
-    ending: BinaryHeap<Reverse<(u64, u64, u32)>>,
-    begun: u64,
-    in_flight: u32,
-    peak_in_flight: u32,
+    jobs: Jobs,
     open: OpenRequests,
     /// When clients leave, and whose.
     leaving: BinaryHeap<Reverse<(u64, u64)>>,
@@ -156,12 +145,7 @@ impl<'o, O: Observer> Deployment<'o, O> {
             models,
             now: 0,
             end,
-            jobs: Vec::new(),
-            free_jobs: Vec::new(),
-            ending: BinaryHeap::new(),
-            begun: 0,
-            in_flight: 0,
-            peak_in_flight: 0,
+            jobs: Jobs::default(),
             open: OpenRequests::default(),
             leaving: BinaryHeap::new(),
             faults,
@@ -177,18 +161,11 @@ impl<'o, O: Observer> Deployment<'o, O> {
         (world, plans)
     }
 
-    /// The next arrival of all models.
-    #[inline]
-    fn next_arrival(&self) -> Option<(u64, usize)> {
-        let each = self.models.iter().map(|model| model.next_arrival).zip(0..);
-        each.min().filter(|(at, _)| *at < u64::MAX)
-    }
-
     /// Everything that happens up to `until` and at it.
     fn advance(&mut self, until: u64) -> Result<(), DeploymentError> {
         let mut wakes = 0;
         loop {
-            let ends = self.ending.peek().map_or(u64::MAX, |Reverse((at, ..))| *at);
+            let ends = self.jobs.next_end();
             let due = self.engine.poll_timeout().map_or(u64::MAX, |(at, _)| at.as_nanos());
             let leaves = self.leaving.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
             let next = ends.min(due).min(leaves).min(self.next_control);
@@ -216,54 +193,6 @@ impl<'o, O: Observer> Deployment<'o, O> {
         }
     }
 
-    fn arrive(&mut self, at: u64, index: usize) {
-        self.now = at;
-        let (now, id) = (Timestamp::from_nanos(at), self.open.next_id());
-        let model = &mut self.models[index];
-        let (items, class) = model.draw_size();
-        let size = model.sizes.classes[usize::from(class)];
-        let meta = RequestMeta {
-            id: RequestId(id),
-            model: model.id,
-            items,
-            item_bytes: ItemBytes::Uniform(size.item_bytes),
-            response_bytes_per_item: size.response_bytes,
-            class,
-            priority: size.priority,
-            deadline: model.request_timeout.map(|timeout| now + timeout),
-        };
-        let poison = model.active.poison;
-        let is_poison = poison > 0.0 && model.streams.poison.unit() < poison;
-        self.open.push(Open { arrived: at, model: model.id.0, class, is_poison });
-        let admission = self.engine.handle_request(now, meta.clone());
-        self.observer.on_request(now, &meta, admission);
-        let counts = &mut model.report.counts;
-        counts.requests += 1;
-        counts.items += u64::from(items);
-        if let Some(tally) = &mut model.tally {
-            tally.arrive(at, items, admission.is_err());
-        }
-        if admission.is_err() {
-            counts.shed += 1;
-            self.open.close(id);
-        } else if let Some(patience) = model.patience
-            && model.streams.patience.unit() < patience.share
-        {
-            let stays_s = model.streams.patience.exponential(1.0 / patience.mean_s);
-            self.leaving.push(Reverse((at.saturating_add(nanos(stays_s)), id)));
-        }
-        self.drain();
-    }
-
-    /// A client leaves, if it has not been answered.
-    fn leave(&mut self, request: u64) {
-        let Some(open) = self.open.close(request) else { return };
-        self.models[usize::from(open.model)].report.counts.cancelled += 1;
-        let now = Timestamp::from_nanos(self.now);
-        self.observer.on_cancel(now, RequestId(request));
-        self.engine.handle_cancel(now, RequestId(request));
-    }
-
     /// Does all that the engine wants.
     #[inline]
     fn drain(&mut self) {
@@ -278,133 +207,14 @@ impl<'o, O: Observer> Deployment<'o, O> {
         }
     }
 
-    fn send(&mut self, dispatch: Dispatch) {
-        self.observer.on_dispatch(Timestamp::from_nanos(self.now), &dispatch);
-        let model = &mut self.models[usize::from(dispatch.model.0)];
-        let mut around = Around {
-            account: &self.account,
-            limits: &mut self.limits,
-            open: &self.open,
-            sharder: &mut self.sharder,
-            now: self.now,
-        };
-        let attempt = attempt(model, &mut around, &dispatch);
-        model.report.counts.batches += 1;
-        let ends = self.now + attempt.takes;
-        self.begin(ends, Job::Batch { dispatch, attempt, began: self.now });
-    }
-
-    fn begin(&mut self, ends: u64, job: Job) {
-        self.in_flight += 1;
-        self.peak_in_flight = self.peak_in_flight.max(self.in_flight);
-        let place = match self.free_jobs.pop() {
-            Some(place) => {
-                self.jobs[place as usize] = Some(job);
-                place
-            }
-            None => {
-                self.jobs.push(Some(job));
-                u32::try_from(self.jobs.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.ending.push(Reverse((ends, self.begun, place)));
-        self.begun += 1;
-    }
-
-    fn end_job(&mut self) {
-        let Some(Reverse((_, _, place))) = self.ending.pop() else { return };
-        self.in_flight -= 1;
-        self.free_jobs.push(place);
-        match self.jobs[place as usize].take() {
-            Some(Job::Batch { dispatch, attempt, began }) => self.end_batch(dispatch, attempt, began),
-            Some(Job::WarmUp { model, memory, began }) => self.end_environment(model, memory, began, false),
-            None => {}
-        }
-    }
-
-    /// An environment is done with its work: it stays, unless it was killed or a storm took it.
-    fn end_environment(&mut self, model: usize, memory: Mebibytes, began: u64, is_killed: bool) {
-        self.limits.release(model);
-        let model = &mut self.models[model];
-        let is_taken = model.active.keeps_none || (model.storm_at > 0 && began < model.storm_at);
-        if is_killed || is_taken {
-            model.environments.lose(memory);
-        } else {
-            model.environments.give_back(memory, self.now, &mut model.streams.keep_alive);
-        }
-    }
-
-    fn end_batch(&mut self, dispatch: Dispatch, attempt: Attempt, began: u64) {
-        let (now, index) = (Timestamp::from_nanos(self.now), usize::from(dispatch.model.0));
-        if let Some(ran) = attempt.ran {
-            self.end_environment(index, dispatch.memory_mib, began, ran.is_killed);
-        }
-        let model = &mut self.models[index];
-        model.report.count_batch(&dispatch, &attempt, self.now - began);
-        let usd = attempt.ran.map_or(0.0, |ran| ran.usd());
-        if let Some(tally) = &mut model.tally {
-            let is_throttled = matches!(attempt.outcome, BatchOutcome::Throttled { .. });
-            tally.batch(&attempt.observation, is_throttled, attempt.known_usd, usd);
-        }
-        if let Some(reason) = attempt.throttle {
-            self.observer.on_throttle(now, dispatch.model, reason);
-        }
-        self.observer.on_outcome(now, &dispatch, &attempt.outcome, &attempt.observation, usd);
-        if model.controller_wants_windows {
-            model.report.controller.handle_observation(&attempt.observation);
-        }
-        self.engine.handle_outcome(now, dispatch.batch, attempt.outcome);
-        self.engine.recycle(dispatch.parts);
-    }
-
-    #[inline]
-    fn answer(&mut self, request: RequestId, outcome: &RequestOutcome) {
-        let Some(open) = self.open.close(request.0) else { return };
-        let model = &mut self.models[usize::from(open.model)];
-        let (latency, counts) = (self.now - open.arrived, &mut model.report.counts);
-        let waited = Duration::from_nanos(latency);
-        self.observer.on_answer(Timestamp::from_nanos(self.now), model.id, request, waited, outcome);
-        if matches!(outcome, RequestOutcome::Answered { failed } if failed.is_empty()) {
-            let is_within_slo = latency <= model.slo_nanos;
-            counts.answered += 1;
-            counts.within_slo += u64::from(is_within_slo);
-            model.report.latency.record(latency);
-            if let Some(tally) = &mut model.tally {
-                tally.answer(latency, is_within_slo);
-            }
-        } else {
-            counts.failed += 1;
-            counts.timed_out += u64::from(matches!(outcome, RequestOutcome::DeadlineExceeded));
-            if let Some(tally) = &mut model.tally {
-                tally.fail();
-            }
-        }
-    }
-
-    #[inline]
-    fn count_event(&mut self, event: &Event) {
-        self.observer.on_event(Timestamp::from_nanos(self.now), event);
-        let of = |model: &ModelId| usize::from(model.0);
-        match event {
-            Event::Retried { model, .. } => self.models[of(model)].report.counts.retries += 1,
-            Event::RetryDenied { model, .. } => self.models[of(model)].report.counts.retries_denied += 1,
-            Event::Bisected { model, .. } => self.models[of(model)].report.counts.bisected += 1,
-            Event::BatchClosed { .. }
-            | Event::DuplicateSuppressed
-            | Event::CancelledInQueue { .. }
-            | Event::DeadlineExceeded { .. }
-            | Event::WindowChanged { .. } => {}
-        }
-    }
-
     /// Answers what is open, and closes the books.
     fn finish(mut self) -> Result<DeploymentReport, DeploymentError> {
         self.window_end = u64::MAX;
         self.models.iter_mut().for_each(|model| model.coming = None);
         self.schedule_control();
         // Faults alone keep nothing going.
-        while !self.ending.is_empty() || self.engine.poll_timeout().is_some() {
-            let ends = self.ending.peek().map_or(u64::MAX, |Reverse((at, ..))| *at);
+        while !self.jobs.is_empty() || self.engine.poll_timeout().is_some() {
+            let ends = self.jobs.next_end();
             let due = self.engine.poll_timeout().map_or(u64::MAX, |(at, _)| at.as_nanos());
             self.advance(ends.min(due).max(self.now))?;
         }
@@ -423,7 +233,7 @@ impl<'o, O: Observer> Deployment<'o, O> {
         Ok(DeploymentReport {
             models: self.models.into_iter().map(|model| model.report).collect(),
             ended_s: self.now as f64 / 1e9,
-            peak_in_flight: self.peak_in_flight,
+            peak_in_flight: self.jobs.peak(),
         })
     }
 }

@@ -20,7 +20,6 @@ const CLOSED: u64 = u64::MAX;
 pub(super) struct OpenRequests {
     ring: VecDeque<Open>,
     first: u64,
-    count: u64,
 }
 
 impl OpenRequests {
@@ -29,14 +28,9 @@ impl OpenRequests {
         self.first + self.ring.len() as u64
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
     #[inline]
     pub(super) fn push(&mut self, open: Open) {
         self.ring.push_back(open);
-        self.count += 1;
     }
 
     #[inline]
@@ -55,7 +49,6 @@ impl OpenRequests {
         }
         let known = *open;
         open.arrived = CLOSED;
-        self.count -= 1;
         while self.ring.front().is_some_and(|open| open.arrived == CLOSED) {
             self.ring.pop_front();
             self.first += 1;
@@ -81,7 +74,7 @@ mod tests {
         assert_eq!(requests.close(1).map(|open| open.arrived), Some(1));
         assert!(requests.close(1).is_none() && requests.get(1).is_none());
         assert!(requests.close(0).is_some());
-        assert_eq!((requests.ring.len(), requests.count(), requests.next_id()), (1, 1, 3));
+        assert_eq!((requests.ring.len(), requests.next_id()), (1, 3));
         assert_eq!(requests.iter().map(|(id, _)| id).collect::<Vec<_>>(), [2]);
     }
 }
