@@ -31,13 +31,14 @@ pub(crate) struct RetryBudget {
 impl RetryBudget {
     pub(crate) fn new(now: u64, limits: &RetryLimits, max_in_flight: u32) -> Self {
         let mut budget = Self { tokens: 0.0, capacity: 0.0, per_dispatch: 0.0, per_nano: 0.0, updated: now };
-        budget.set_limits(limits, max_in_flight);
+        budget.set_limits(now, limits, max_in_flight);
         budget.tokens = budget.capacity;
         budget
     }
 
-    /// New limits; what was saved is kept up to the new capacity.
-    pub(crate) fn set_limits(&mut self, limits: &RetryLimits, max_in_flight: u32) {
+    /// New limits from now on; what was saved until now, by the limits before, is kept up to the new capacity.
+    pub(crate) fn set_limits(&mut self, now: u64, limits: &RetryLimits, max_in_flight: u32) {
+        self.earn(now);
         self.per_dispatch = limits.budget_ratio;
         self.per_nano = limits.budget_min_per_second / 1e9;
         let burst = limits.budget_min_per_second * BURST_SECONDS + limits.budget_ratio * BURST_BATCHES;
@@ -53,14 +54,18 @@ impl RetryBudget {
 
     /// Takes a token if there is one.
     pub(crate) fn withdraw(&mut self, now: u64) -> bool {
-        let earned = now.saturating_sub(self.updated) as f64 * self.per_nano;
-        self.updated = self.updated.max(now);
-        self.tokens = (self.tokens + earned).min(self.capacity);
+        self.earn(now);
         let granted = self.tokens >= 1.0;
         if granted {
             self.tokens -= 1.0;
         }
         granted
+    }
+
+    fn earn(&mut self, now: u64) {
+        let earned = now.saturating_sub(self.updated) as f64 * self.per_nano;
+        self.updated = self.updated.max(now);
+        self.tokens = (self.tokens + earned).min(self.capacity);
     }
 }
 
@@ -115,6 +120,15 @@ mod tests {
         assert_eq!(spent, 20);
         assert!(!budget.withdraw(499_000_000));
         assert!(budget.withdraw(501_000_000));
+    }
+
+    #[test]
+    fn time_before_a_change_earns_by_the_limits_before_it() {
+        let mut budget = RetryBudget::new(0, &limits(0.0, 0.1), 1);
+        assert!(budget.withdraw(0));
+        budget.set_limits(1_000_000_000, &limits(0.0, 100.0), 1);
+        assert!(!budget.withdraw(1_000_000_000), "a tenth of a token was earned");
+        assert!(budget.withdraw(1_010_000_000));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Model {
         let before = self.window.size();
         self.window.set_max(plan.max_in_flight);
         self.report_window(shared, before);
-        self.budget.set_limits(&plan.retry, plan.max_in_flight);
+        self.budget.set_limits(now, &plan.retry, plan.max_in_flight);
         self.plan = CompiledPlan::new(plan);
         self.packer = Packer::new(self.plan.plan.packing);
         for ticket in self.waiting.tickets() {
