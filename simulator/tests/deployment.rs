@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use deployments::{Exact, at, model, one, plan, watched};
-use gateway_contract::{Mebibytes, ModelId};
+use gateway_contract::{Mebibytes, ModelId, Timestamp};
 use simulator::arrivals::{GammaWindows, Poisson};
 use simulator::deployment::{
     ColdStarts, DeploymentConfig, Fault, FaultKind, ModelConfig, Patience, Records, Scheduled, SizeClass,
@@ -76,7 +76,10 @@ fn every_admitted_request_ends_once_and_the_books_agree() {
             shed += record.stats.shed;
             recorded_usd += record.usd;
         }
-        assert_eq!((requests, answered, failed, shed), (counts.requests, counts.answered, counts.failed, counts.shed));
+        assert_eq!(
+            (requests, answered, failed, shed),
+            (counts.requests, counts.answered, counts.failed, counts.shed)
+        );
         assert!((recorded_usd / model.usd.total() - 1.0).abs() < 1e-9);
         assert_eq!(counts.answered, model.latency.total());
         assert_eq!(counts.invocations, model.fills.iter().sum::<u64>());
@@ -103,7 +106,8 @@ fn money_is_gb_seconds_and_fees() {
     for model in &report.models {
         let prices = optimizer_tuner::Economics::clone(&support::loop_config(1.0, 1.0).economics).prices;
         let calls = (model.counts.invocations + model.counts.warmed) as f64;
-        let usd = model.counts.gb_seconds * prices.x86_64.tiers[0].usd_per_gb_second + calls * prices.request_usd();
+        let usd =
+            model.counts.gb_seconds * prices.x86_64.tiers[0].usd_per_gb_second + calls * prices.request_usd();
         assert!((model.usd.total() / usd - 1.0).abs() < 1e-9, "{} {usd}", model.usd.total());
         let (fees, init) = (model.counts.invocations as f64 * prices.request_usd(), model.usd.init);
         assert!((model.usd.fees / fees - 1.0).abs() < 1e-9 && init > 0.0);
@@ -114,11 +118,8 @@ fn money_is_gb_seconds_and_fees() {
 fn requests_in_the_system_obey_littles_law() {
     let function = Exact { unit_seconds: 0.01, ..Exact::default() };
     let (rate, seconds) = (40.0, 4000.0);
-    let config = DeploymentConfig::new(
-        vec![model(function, Box::new(Poisson::new(rate)), plan(8, 60))],
-        seconds,
-        2,
-    );
+    let config =
+        DeploymentConfig::new(vec![model(function, Box::new(Poisson::new(rate)), plan(8, 60))], seconds, 2);
     let (report, seen) = watched(config);
     let of = &report.models[0];
     // The time average of what is in the system, from the log of arrivals and ends, against rate × mean latency.
@@ -126,9 +127,11 @@ fn requests_in_the_system_obey_littles_law() {
     let expected = of.counts.requests as f64 / report.ended_s * of.latency.mean();
     assert!((mean_in_system / expected - 1.0).abs() < 1e-3, "{mean_in_system} {expected}");
     // And of invocations: by the law of each fill.
-    let by_fill = of.fills.iter().zip(0_u32..).map(|(&count, fill)| {
-        count as f64 * (0.1 + 0.01 * f64::from(fill) + 0.005)
-    });
+    let by_fill = of
+        .fills
+        .iter()
+        .zip(0_u32..)
+        .map(|(&count, fill)| count as f64 * (0.1 + 0.01 * f64::from(fill) + 0.005));
     let busy: f64 = by_fill.sum::<f64>() + of.counts.cold_starts as f64 * 0.5;
     assert!((of.counts.in_flight_s / busy - 1.0).abs() < 1e-6, "{} {busy}", of.counts.in_flight_s);
 }
@@ -156,7 +159,8 @@ fn cold_starts_follow_the_keep_alive() {
 #[test]
 fn a_cold_start_is_waited_for_and_billed() {
     let config = |cold_starts| {
-        let mut config = DeploymentConfig::new(vec![model(Exact::default(), at([1.0, 2.0]), plan(1, 0))], 10.0, 1);
+        let mut config =
+            DeploymentConfig::new(vec![model(Exact::default(), at([1.0, 2.0]), plan(1, 0))], 10.0, 1);
         config.account.cold_starts = cold_starts;
         config
     };
@@ -194,9 +198,11 @@ fn a_burst_meets_the_ramp_and_is_answered_after_it() {
     assert_eq!((of.counts.answered, of.counts.unanswered), (3000, 0));
     let ramp = of.counts.throttled[ThrottleReason::ConcurrentInvocationLimitExceeded.index()];
     assert!(ramp >= 2000, "{:?}", of.counts);
-    let in_first_second = seen.observations.iter().filter(|it| it.init.is_some()).filter(|it| {
-        it.at.as_nanos() - (it.round_trip.as_nanos() as u64) < 1_000_000_000
-    });
+    let in_first_second = seen
+        .observations
+        .iter()
+        .filter(|it| it.init.is_some())
+        .filter(|it| it.at.saturating_sub(it.round_trip) < Timestamp::from_nanos(1_000_000_000));
     let started = in_first_second.count();
     assert!((1000..=1101).contains(&started), "{started}");
 }
@@ -204,11 +210,8 @@ fn a_burst_meets_the_ramp_and_is_answered_after_it() {
 #[test]
 fn a_throttled_account_is_worked_off() {
     let function = Exact { seconds: 0.5, ..Exact::default() };
-    let mut config = DeploymentConfig::new(
-        vec![model(function, Box::new(Poisson::new(50.0)), plan(16, 100))],
-        120.0,
-        3,
-    );
+    let mut config =
+        DeploymentConfig::new(vec![model(function, Box::new(Poisson::new(50.0)), plan(16, 100))], 120.0, 3);
     config.account.limits.concurrency = 5;
     let (report, _) = watched(config);
     let counts = &report.models[0].counts;
@@ -231,13 +234,12 @@ fn two_models_share_the_accounts_concurrency_unless_it_is_reserved() {
         let (report, seen) = watched(config);
         let ran = seen.observations.iter().filter(|it| !it.billed.is_zero()).count();
         assert!(ran > 0);
-        let throttled = report.models.iter().map(|model| model.counts.throttles()).collect::<Vec<_>>();
-        (throttled, report.models[0].share_within_slo())
+        report.models.iter().map(|model| model.counts.throttles()).collect::<Vec<_>>()
     };
-    let (shared, _) = crowd(None);
-    assert!(shared[0] > 50 && shared[1] > 500, "{shared:?}");
-    let (reserved, _) = crowd(Some(15));
-    assert!(reserved[0] < shared[0] / 10 && reserved[1] > 500, "{reserved:?}");
+    let shared = crowd(None);
+    assert!(shared[0] > 50 && shared[1] > 50, "the loud one's crowd throttles both: {shared:?}");
+    let reserved = crowd(Some(15));
+    assert!(reserved[0] == 0 && reserved[1] > 50, "{reserved:?}");
 }
 
 #[test]
@@ -326,7 +328,8 @@ fn a_drain_answers_what_waits_and_sheds_what_comes() {
 
 #[test]
 fn hard_deadlines_and_clients_that_leave_end_requests_early() {
-    let mut hurried = model(Exact { seconds: 2.0, ..Exact::default() }, Box::new(Poisson::new(10.0)), plan(1, 0));
+    let mut hurried =
+        model(Exact { seconds: 2.0, ..Exact::default() }, Box::new(Poisson::new(10.0)), plan(1, 0));
     hurried.request_timeout = Some(Duration::from_secs(1));
     hurried.patience = Some(Patience { share: 0.5, mean_s: 0.2 });
     let (report, seen) = watched(DeploymentConfig::new(vec![hurried], 100.0, 4));

@@ -54,8 +54,7 @@ fn no_plan_leaves_its_bounds_under_any_policy() {
 #[test]
 fn equal_seeds_give_equal_logs() {
     let config = loop_config(0.3, 300.0);
-    let log =
-        || format!("{:?}", run(&config, Box::new(Poisson::new(30.0)), credit(light())).unwrap().events);
+    let log = || format!("{:?}", run(&config, Box::new(Poisson::new(30.0)), credit(light())).unwrap().events);
     assert_eq!(log(), log());
 }
 

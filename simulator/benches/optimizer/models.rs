@@ -89,6 +89,12 @@ impl Model {
         let sizes = replay.memories();
         // The size that buys one vCPU, or the nearest above: what people start with.
         let start = sizes.iter().find(|size| size.0 >= 1769).or(sizes.last()).unwrap();
-        Self { name: name.to_owned(), rate: load.1, slo_s: load.2, start_mib: start.0, replay: Arc::new(replay) }
+        Self {
+            name: name.to_owned(),
+            rate: load.1,
+            slo_s: load.2,
+            start_mib: start.0,
+            replay: Arc::new(replay),
+        }
     }
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use gateway_contract::{PackingPolicy, ServiceTimeTable, ServingPlan};
 use simulator::arrivals::Poisson;
-use simulator::deployment::{
-    DeploymentConfig, FixedPlan, ModelConfig, Records, SizeLaw, TunerController,
-};
+use simulator::deployment::{DeploymentConfig, FixedPlan, ModelConfig, Records, SizeLaw, TunerController};
 
 use crate::support;
 
@@ -14,10 +12,10 @@ use crate::support;
 const REQUESTS: f64 = 2e6;
 
 /// A load.
-pub struct Load {
-    pub name: &'static str,
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
     /// Its figure is the measurement's.
-    pub is_headline: bool,
+    pub(crate) is_headline: bool,
     models: u32,
     /// Requests per second of each.
     rate: f64,
@@ -39,7 +37,7 @@ const PLAIN: Load = Load {
     is_tuned: false,
 };
 
-pub const LOADS: &[Load] = &[
+pub(crate) const LOADS: &[Load] = &[
     Load { name: "64/s, batches", is_headline: true, ..PLAIN },
     Load { name: "300/s, batches", rate: 300.0, ..PLAIN },
     Load { name: "64/s, fifo", packing: PackingPolicy::Fifo, ..PLAIN },
@@ -51,7 +49,7 @@ pub const LOADS: &[Load] = &[
 ];
 
 impl Load {
-    pub fn config(&self, seed: u64) -> DeploymentConfig {
+    pub(crate) fn config(&self, seed: u64) -> DeploymentConfig {
         // A tuner decides each window: a tenth is enough to see what that costs.
         let requests = if self.is_tuned { REQUESTS / 10.0 } else { REQUESTS };
         let seconds = requests / self.rate / f64::from(self.models);
@@ -74,12 +72,12 @@ impl Load {
     }
 }
 
-pub fn function() -> std::sync::Arc<dyn simulator::lambda::FunctionModel> {
+pub(crate) fn function() -> std::sync::Arc<dyn simulator::lambda::FunctionModel> {
     support::credit(support::light())
 }
 
 /// Up to 32 items within half a second.
-pub fn plan(packing: PackingPolicy) -> ServingPlan {
+pub(crate) fn plan(packing: PackingPolicy) -> ServingPlan {
     let mut plan = support::loop_config(0.5, 1.0).base;
     let ms = Duration::from_millis;
     plan.packing = packing;

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 /// Processor time of this thread, so that a busy machine does not count.
-pub fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     Duration::from(now).as_secs_f64()
 }
 
-pub fn resident_mib() -> f64 {
+pub(crate) fn resident_mib() -> f64 {
     status_mib("VmRSS:")
 }
 
-pub fn peak_mib() -> f64 {
+pub(crate) fn peak_mib() -> f64 {
     status_mib("VmHWM:")
 }
 

@@ -15,15 +15,15 @@ use crate::machine::{cpu_seconds, peak_mib, resident_mib};
 
 const DAY_S: usize = 86_400;
 
-pub struct Week {
-    pub name: String,
-    pub days: usize,
-    pub requests: u64,
-    pub cpu_s: f64,
-    pub wall_s: f64,
-    pub resident_mib: Vec<f64>,
-    pub peak_mib: f64,
-    pub usd_per_million: f64,
+pub(crate) struct Week {
+    pub(crate) name: String,
+    pub(crate) days: usize,
+    pub(crate) requests: u64,
+    pub(crate) cpu_s: f64,
+    pub(crate) wall_s: f64,
+    pub(crate) resident_mib: Vec<f64>,
+    pub(crate) peak_mib: f64,
+    pub(crate) usd_per_million: f64,
 }
 
 /// Arrivals by counts that look at the memory each day.
@@ -45,7 +45,7 @@ impl ArrivalProcess for Watched {
     }
 }
 
-pub fn measure(trace: Option<&str>, days: usize) -> Week {
+pub(crate) fn measure(trace: Option<&str>, days: usize) -> Week {
     let mut counts = trace.map_or_else(|| generated(days), read);
     counts.truncate(days * DAY_S);
     let days = counts.len().div_ceil(DAY_S);
@@ -71,9 +71,8 @@ pub fn measure(trace: Option<&str>, days: usize) -> Week {
     let of = &report.models[0];
     assert_eq!(of.counts.unanswered, 0);
     Week {
-        name: trace.map_or("a generated week".to_owned(), |path| {
-            path.rsplit('/').next().unwrap_or(path).to_owned()
-        }),
+        name: trace
+            .map_or("a generated week".to_owned(), |path| path.rsplit('/').next().unwrap_or(path).to_owned()),
         days,
         requests: of.counts.requests,
         cpu_s,

@@ -161,12 +161,7 @@ pub fn run_tuner(
         ((windows, events, plans), Rc::into_inner(timed).expect("no other owner").into_inner())
     };
     let (windows, events, plans) = model;
-    let report = LoopReport {
-        windows,
-        events,
-        plans,
-        last: timed.controller.report(),
-        decision_s: timed.decision_s,
-    };
+    let report =
+        LoopReport { windows, events, plans, last: timed.controller.report(), decision_s: timed.decision_s };
     Ok((report, timed.controller.into_tuner()))
 }

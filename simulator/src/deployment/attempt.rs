@@ -139,8 +139,8 @@ fn run(
 ) -> Attempt {
     let (account, memory) = (around.account, dispatch.memory_mib);
     let shape = shape(model, around.open, around.sharder, dispatch);
-    let handler_s = model.active.slowness(memory)
-        * model.profile.seconds(memory, &shape, &mut model.streams.service);
+    let handler_s =
+        model.active.slowness(memory) * model.profile.seconds(memory, &shape, &mut model.streams.service);
     let used = model.profile.memory_used(dispatch.process_count);
     let mut fate = fate(model, around.open, dispatch, is_large);
     let init_s = if is_cold { model.profile.init_seconds(memory) } else { 0.0 };
@@ -260,12 +260,7 @@ fn conclude(model: &mut ModelState, fate: Fate, dispatch: &Dispatch) -> (BatchOu
 }
 
 /// The batch as the worker cuts it.
-fn shape(
-    model: &ModelState,
-    open: &OpenRequests,
-    sharder: &mut Sharder,
-    dispatch: &Dispatch,
-) -> BatchShape {
+fn shape(model: &ModelState, open: &OpenRequests, sharder: &mut Sharder, dispatch: &Dispatch) -> BatchShape {
     if model.sizes.classes.len() == 1 {
         return BatchShape::uniform(dispatch.items, dispatch.process_count, model.profile.units(0));
     }
@@ -289,9 +284,8 @@ fn bytes(model: &ModelState, open: &OpenRequests, dispatch: &Dispatch) -> (u64, 
         of(0, dispatch.items)
     } else {
         let parts = dispatch.parts.iter();
-        let each = parts.map(|part| {
-            of(open.get(part.request.0).map_or(0, |request| request.class), part.items)
-        });
+        let each =
+            parts.map(|part| of(open.get(part.request.0).map_or(0, |request| request.class), part.items));
         each.fold((0, 0), |(requests, answers), (request, answer)| (requests + request, answers + answer))
     };
     (request, answer as f64 * model.active.answers)

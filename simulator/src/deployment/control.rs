@@ -2,12 +2,12 @@
 
 use gateway_contract::{Mebibytes, ModelId, PlanRevision, ServingPlan, Timestamp};
 
+use super::Deployment;
 use super::config::{ColdStarts, DeploymentError};
 use super::controller::NextPlan;
 use super::fault::{Active, FaultKind};
 use super::jobs::Job;
 use super::observer::Observer;
-use super::Deployment;
 use crate::lambda::billed_seconds;
 
 impl<O: Observer> Deployment<'_, O> {

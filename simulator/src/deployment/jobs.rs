@@ -9,7 +9,10 @@ use gateway_policy::Dispatch;
 use super::attempt::Attempt;
 
 /// Something that ends at a known time. Times are nanoseconds.
-#[expect(clippy::large_enum_variant, reason = "nearly all are batches, and a box would be an allocation each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are batches, and a box would be an allocation each"
+)]
 pub(super) enum Job {
     Batch { dispatch: Dispatch, attempt: Attempt, began: u64 },
     WarmUp { model: usize, memory: Mebibytes, began: u64 },

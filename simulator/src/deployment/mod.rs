@@ -122,8 +122,7 @@ impl<'o, O: Observer> Deployment<'o, O> {
         let mut edges: Vec<u64> = faults.iter().flat_map(|(from, to, _)| [*from, *to]).collect();
         edges.sort_unstable();
         edges.dedup();
-        let (account, limits) =
-            (config.account.clone(), Limits::new(&config.account.limits, &reserved));
+        let (account, limits) = (config.account.clone(), Limits::new(&config.account.limits, &reserved));
         let shared = Shared {
             keep_alive: account.keep_alive,
             records: config.records,

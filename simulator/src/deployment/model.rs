@@ -135,7 +135,11 @@ impl Sizes {
             sum += class.share.max(0.0);
             sum
         });
-        Self { items: ItemsSampler::new(&law.items_pmf), cumulative: cumulative.collect(), classes: law.classes }
+        Self {
+            items: ItemsSampler::new(&law.items_pmf),
+            cumulative: cumulative.collect(),
+            classes: law.classes,
+        }
     }
 
     #[inline]

@@ -49,6 +49,9 @@ pub trait Observer {
     ) {
     }
 
+    /// The engine answered a request that nobody waits for: it was answered before, left, or never came. A defect of the engine.
+    fn on_stray_answer(&mut self, _now: Timestamp, _request: RequestId, _outcome: &RequestOutcome) {}
+
     /// A client left, and the engine was told. Its request may have been answered before.
     fn on_cancel(&mut self, _now: Timestamp, _request: RequestId) {}
 

@@ -180,9 +180,11 @@ impl ModelReport {
     /// Items per batch that ran.
     #[must_use]
     pub fn mean_fill(&self) -> f64 {
-        let (batches, items) = self.fills.iter().zip(0_u64..).fold((0, 0), |(batches, items), (&count, fill)| {
-            (batches + count, items + count * fill)
-        });
+        let (batches, items) = self
+            .fills
+            .iter()
+            .zip(0_u64..)
+            .fold((0, 0), |(batches, items), (&count, fill)| (batches + count, items + count * fill));
         items as f64 / (batches as f64).max(1.0)
     }
 

@@ -287,7 +287,9 @@ mod tests {
         records.extend(recorder.flush());
         let seen: Vec<_> = records
             .iter()
-            .map(|record| (record.stats.answered, record.stats.within_slo, record.stats.latency_at_percentile))
+            .map(|record| {
+                (record.stats.answered, record.stats.within_slo, record.stats.latency_at_percentile)
+            })
             .collect();
         let ms = |ms| Some(Duration::from_millis(ms));
         assert_eq!(seen, [(5, 3, ms(30)), (1, 0, ms(60))]);

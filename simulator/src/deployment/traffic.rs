@@ -68,7 +68,10 @@ impl<O: Observer> Deployment<'_, O> {
 
     #[inline]
     pub(super) fn answer(&mut self, request: RequestId, outcome: &RequestOutcome) {
-        let Some(open) = self.open.close(request.0) else { return };
+        let Some(open) = self.open.close(request.0) else {
+            self.observer.on_stray_answer(Timestamp::from_nanos(self.now), request, outcome);
+            return;
+        };
         let model = &mut self.models[usize::from(open.model)];
         let (latency, counts) = (self.now - open.arrived, &mut model.report.counts);
         let waited = Duration::from_nanos(latency);

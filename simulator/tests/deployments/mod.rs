@@ -186,7 +186,7 @@ impl Observer for Seen {
         self.log(&(now, model, request, latency, outcome));
         self.outcomes.entry(request).or_default().push(outcome.clone());
         if let Some(known) = self.requests.get_mut(&request) {
-            assert_eq!((known.1, known.0 + latency.as_nanos() as u64), (model, now.as_nanos()));
+            assert_eq!((known.1, Timestamp::from_nanos(known.0) + latency), (model, now));
             known.2 = Some(now.as_nanos());
         }
     }

@@ -32,7 +32,8 @@ impl Scheduled {
         later: impl IntoIterator<Item = (f64, ServingPlan, Vec<(Mebibytes, u32)>)>,
     ) -> Self {
         let at = |seconds: f64| Timestamp::ZERO + Duration::from_secs_f64(seconds.max(0.0));
-        let coming = later.into_iter().map(|(at_s, plan, warm)| (at(at_s), NextPlan { plan, warm })).collect();
+        let coming =
+            later.into_iter().map(|(at_s, plan, warm)| (at(at_s), NextPlan { plan, warm })).collect();
         Self { revision: first.revision, first, coming }
     }
 }
