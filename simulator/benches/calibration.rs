@@ -113,8 +113,14 @@ fn print(found: &[Comparison]) {
             three(it.errors)
         );
     }
+    let mut notes: Vec<(&str, &str)> = Vec::new();
     for it in found.iter().filter(|it| !it.note.is_empty()) {
-        println!("\n{}, {}: {}.", it.source, it.quantity, it.note);
+        if notes.iter().all(|(_, note)| *note != it.note) {
+            notes.push((it.source.split(',').next().unwrap_or_default(), it.note));
+        }
+    }
+    for (source, note) in notes {
+        println!("\n{source}: {note}.");
     }
 }
 

@@ -1,7 +1,7 @@
 //! DeepSpeech on AWS Lambda: 24 memory sizes, 33 sizes of request, batches of 1 to 25 (published with the MBS system).
 //!
 //! Two fits. *By size of request*: four numbers for each, to every other memory size; the others are held out. *One law*: four numbers for all sizes
-//! together, the work units of a size taken from the single place of 4096 MB and the largest batch.
+//! together, times the weight of a size, which is taken from the single place of 4096 MB and the largest batch.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,6 @@ use crate::lambda::BatchShape;
 use crate::profile::{Cell, ProfileError, ServiceWork, relative_errors};
 
 const REFERENCE: Mebibytes = Mebibytes(4096);
-/// Work units of the lightest size; the others are rounded to a thousandth of it.
-const UNITS: f64 = 1000.0;
 
 /// Compares with the table of `memory_mb,request_type,batch,service_ms`.
 ///
@@ -64,10 +62,8 @@ fn one_law(by_size: &BTreeMap<u32, Vec<Cell>>) -> Result<Comparison, ProfileErro
     let mut cells = Vec::new();
     for size in by_size.values() {
         let Some((seconds, lightest)) = reference(size).zip(lightest) else { continue };
-        let units = u64::from(whole(UNITS * seconds / lightest));
-        cells.extend(
-            size.iter().map(|cell| Cell { batch: BatchShape::uniform(cell.batch.items, 1, units), ..*cell }),
-        );
+        let weight = seconds / lightest;
+        cells.extend(size.iter().map(|cell| Cell { seconds: cell.seconds / weight, ..*cell }));
     }
     // Every fourth place is enough for four numbers.
     let (fitted, held_out): (Vec<(usize, Cell)>, Vec<(usize, Cell)>) =
@@ -81,7 +77,7 @@ fn one_law(by_size: &BTreeMap<u32, Vec<Cell>>) -> Result<Comparison, ProfileErro
         law: describe(&law),
         errors: law.errors(&fitted),
         held_out: Some(law.errors(&held_out)),
-        note: "start-up work grows with the size of the request too, which one number per process cannot say",
+        note: "the errors are those of the smallest requests, whose work per batch is not in proportion to their size",
     })
 }
 

@@ -1,7 +1,9 @@
 //! CPU functions of Alibaba Function Compute: average time by vCPUs and batch of four models, as HarmonyBatch publishes them (exponential regressions).
 //!
 //! There vCPUs are bought apart from memory and one process computes with several threads: the law is the credit with a share of the work that threads can
-//! spread. Compared from 0.5 to 4 vCPUs; beyond, the published curves are flat.
+//! spread. Compared from 0.5 to 4 vCPUs (beyond, the curves are flat) and where the model fits: Function Compute sells at most 4 GB a vCPU, so below that no
+//! function can have been measured, and the curves are continued there.
+//! Reference: Function Compute documentation, "Instance types and usage modes".
 
 use std::collections::BTreeMap;
 
@@ -10,18 +12,19 @@ use crate::lambda::CpuWork;
 use crate::profile::{ProfileError, minimise, relative_errors};
 
 const MOST_VCPUS: f64 = 4.0;
+const MOST_MB_PER_VCPU: f64 = 4096.0;
 
-/// Compares with the table of `model,vcpu,batch,avg_s`.
+/// Compares with the table of `model,vcpu,batch,avg_s,mem_mb_floor`.
 ///
 /// # Errors
 /// Missing columns, values that are no numbers.
 pub fn harmony_batch(text: &str) -> Result<Vec<Comparison>, ProfileError> {
     let table = Columns::read(text);
-    let numbers = table.numbers(["vcpu", "batch", "avg_s"])?;
+    let numbers = table.numbers(["vcpu", "batch", "avg_s", "mem_mb_floor"])?;
     let mut by_model: BTreeMap<&str, Vec<[f64; 3]>> = BTreeMap::new();
-    for ([model], row) in table.texts(["model"])?.into_iter().zip(numbers) {
-        if row[0] <= MOST_VCPUS {
-            by_model.entry(model).or_default().push(row);
+    for ([model], [vcpus, batch, seconds, floor_mb]) in table.texts(["model"])?.into_iter().zip(numbers) {
+        if vcpus <= MOST_VCPUS && floor_mb <= vcpus * MOST_MB_PER_VCPU {
+            by_model.entry(model).or_default().push([vcpus, batch, seconds]);
         }
     }
     Ok(by_model.into_iter().map(|(model, rows)| compare(model, &rows)).collect())
@@ -53,7 +56,7 @@ fn compare(model: &str, rows: &[[f64; 3]]) -> Comparison {
     let part = minimise(&start, |values| loss(values, &seen));
     Comparison {
         source: format!("HarmonyBatch on Function Compute, {model}"),
-        quantity: "average time, 0.5 to 4 vCPU, batches of 1 to 4".to_owned(),
+        quantity: "average time, up to 4 vCPU, batches of 1 to 4".to_owned(),
         law: format!(
             "{:.0} ms a batch, {:.0} ms an item, parallel share {:.2}",
             all[0] * 1e3,
@@ -72,11 +75,11 @@ mod tests {
 
     #[test]
     fn amdahls_law_on_credit_is_found_again() {
-        let mut text = "model,vcpu,batch,avg_s\n".to_owned();
+        let mut text = "model,vcpu,batch,avg_s,mem_mb_floor\nm,0.5,1,99,4096\n".to_owned();
         for step in 2..=16 {
             for batch in 1..=4 {
                 let (vcpus, batch) = (f64::from(step) / 4.0, f64::from(batch));
-                text += &format!("m,{vcpus},{batch},{}\n", seconds(&[0.05, 0.2, 0.6], vcpus, batch));
+                text += &format!("m,{vcpus},{batch},{},896\n", seconds(&[0.05, 0.2, 0.6], vcpus, batch));
             }
         }
         let found = harmony_batch(&text).unwrap().remove(0);

@@ -5,7 +5,10 @@
 use super::{Comparison, deep_speech::describe};
 use crate::profile::{Cell, ProfileError, ServiceWork, Sweep};
 
-/// Compares with a sweep.
+const THROTTLED: &str = "a run's place in the 20 ms period, and what the runtime used up of its quota before, are not in the law: a batch of about one quota \
+                         takes no time or a period more";
+
+/// Compares with a sweep: places with credit for all busy processes, and throttled ones.
 ///
 /// # Errors
 /// Lines that are no records, too few places.
@@ -19,25 +22,39 @@ pub fn sweep(name: &str, text: &str) -> Result<Vec<Comparison>, ProfileError> {
         sizes.iter().position(|size| *size == cell.memory.0).is_some_and(|at| at % 2 == 1)
     };
     let (seen, unseen): (Vec<Cell>, Vec<Cell>) = cells.iter().partition(|cell| is_seen(cell));
-    let held_out = match seen.is_empty() || unseen.is_empty() {
+    let half = match seen.is_empty() || unseen.is_empty() {
         true => None,
-        false => Some(ServiceWork::fit(&seen, false)?.errors(&unseen)),
+        false => Some(ServiceWork::fit(&seen, false)?),
     };
     let profile = &fitted.profile;
-    Ok(vec![Comparison {
-        source: format!("local Lambda, {name}"),
-        quantity: format!("medians, {} to {} MiB, 1 and 2 processes", sizes[0], sizes[sizes.len() - 1]),
-        law: format!(
-            "{}; spread {:.2}, INIT {:.2} s + {:.2} s of CPU",
-            describe(&profile.service),
-            profile.service.coefficient_of_variation,
-            profile.init.floor_seconds,
-            profile.init.cpu_seconds
-        ),
-        errors: fitted.errors,
-        held_out,
-        note: "on a shared machine, back to back: a batch of less than a quota may find part of it used, which the law's fresh quota does not know",
-    }])
+    let law = format!(
+        "{}; spread {:.2}, INIT {:.2} s + {:.2} s of CPU",
+        describe(&profile.service),
+        profile.service.coefficient_of_variation,
+        profile.init.floor_seconds,
+        profile.init.cpu_seconds
+    );
+    let mut found = Vec::new();
+    for (is_throttled, what, note) in
+        [(false, "credit for all busy processes", ""), (true, "throttled", THROTTLED)]
+    {
+        let of = |cells: &[Cell]| -> Vec<Cell> {
+            cells.iter().copied().filter(|cell| cell.is_throttled() == is_throttled).collect()
+        };
+        let (all, unseen) = (of(&cells), of(&unseen));
+        if all.is_empty() {
+            continue;
+        }
+        found.push(Comparison {
+            source: format!("local Lambda, {name}"),
+            quantity: format!("medians, {} to {} MiB, {what}", sizes[0], sizes[sizes.len() - 1]),
+            law: law.clone(),
+            errors: profile.service.errors(&all),
+            held_out: half.filter(|_| !unseen.is_empty()).map(|half| half.errors(&unseen)),
+            note,
+        });
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

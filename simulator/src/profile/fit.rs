@@ -2,7 +2,8 @@
 //!
 //! Problem: the law is not linear in its coefficients. The quota rounds, the visible CPUs and the largest shard bound from below.
 //! Rule: minimise the mean Huber loss of ln(predicted / measured) over the logarithms of the coefficients by Nelder and Mead's simplex, from a
-//! start that explains the median, begun anew a few times. Errors are relative, so 1 ms on 5 ms weighs as 1 s on 5 s.
+//! start that explains the median, begun anew a few times. Errors are relative, so 1 ms on 5 ms weighs as 1 s on 5 s; but where the quota throttles, a run's
+//! place in the 20 ms period is not known, so a period is added to both before they are compared.
 //! Why not linear least squares: where the quota decides, seconds jump by a period; a linear fit would spread that over the coefficients.
 //! Reference: Nelder and Mead, "A simplex method for function minimization", 1965; Huber, "Robust estimation of a location parameter", 1964.
 
@@ -12,7 +13,7 @@ use gateway_contract::Mebibytes;
 use nalgebra::DVector;
 
 use super::{ModelProfile, ProfileError, ServiceWork};
-use crate::lambda::{BatchShape, visible_cpus};
+use crate::lambda::{BatchShape, QUOTA_PERIOD_SECONDS, visible_cpus};
 
 /// Beyond this error of the logarithm the loss grows linearly: one bad cell does not bend the others.
 const HUBER_LN: f64 = 0.25;
@@ -31,6 +32,14 @@ pub struct Cell {
     pub batch: BatchShape,
     /// Seconds of the handler.
     pub seconds: f64,
+}
+
+impl Cell {
+    /// Whether the busy processes could use more CPU than the credit gives.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.memory.vcpus() < f64::from(self.batch.busy()) * (1.0 - 1e-6)
+    }
 }
 
 /// How far a fit is from what was measured: |predicted / measured − 1|.
@@ -106,7 +115,7 @@ pub fn relative_errors(pairs: impl IntoIterator<Item = (f64, f64)>) -> FitErrors
 }
 
 /// Loss of one predicted value.
-pub(crate) fn huber(predicted: f64, measured: f64) -> f64 {
+fn huber(predicted: f64, measured: f64) -> f64 {
     let error = (predicted / measured).ln().abs();
     if error <= HUBER_LN { error * error } else { 2.0 * HUBER_LN * error - HUBER_LN * HUBER_LN }
 }
@@ -141,7 +150,9 @@ impl ServiceWork {
         };
         let loss = |values: &[f64]| {
             let work = of(values);
-            cells.iter().map(|cell| huber(work.cell_seconds(cell), cell.seconds)).sum::<f64>()
+            let slack = |cell: &Cell| if cell.is_throttled() { QUOTA_PERIOD_SECONDS } else { 0.0 };
+            let of = |cell: &Cell| huber(work.cell_seconds(cell) + slack(cell), cell.seconds + slack(cell));
+            cells.iter().map(of).sum::<f64>()
         };
         Ok(of(&minimise(&start[..if with_threads { 4 } else { 3 }], loss)))
     }
