@@ -28,11 +28,21 @@ struct Line {
     max_memory_used_mib: u32,
 }
 
+/// Memory in MiB, processes, items.
+type Place = (u32, u32, u32);
+
+/// Warm runs at one place.
+#[derive(Clone, Debug, Default)]
+struct Runs {
+    /// Ascending once all are read.
+    seconds: Vec<f64>,
+    shard_padded_units: Vec<f64>,
+}
+
 /// A sweep that was read.
 #[derive(Clone, Debug, Default)]
 pub struct Sweep {
-    /// Seconds, ascending, and units by memory, processes and items.
-    places: BTreeMap<(u32, u32, u32), (Vec<f64>, Vec<f64>)>,
+    places: BTreeMap<Place, Runs>,
     /// INIT seconds by memory.
     inits: BTreeMap<u32, Vec<f64>>,
     /// Largest memory used by processes.
@@ -62,7 +72,7 @@ impl Sweep {
         if sweep.places.is_empty() {
             return Err(ProfileError::TooFew { found: 0, needed: 1 });
         }
-        sweep.places.values_mut().for_each(|(seconds, _)| seconds.sort_unstable_by(f64::total_cmp));
+        sweep.places.values_mut().for_each(|runs| runs.seconds.sort_unstable_by(f64::total_cmp));
         Ok(sweep)
     }
 
@@ -74,9 +84,9 @@ impl Sweep {
             self.inits.entry(record.memory_mib).or_default().push(init_s);
         } else if record.items > 0 && record.handler_us > 0 {
             let place = (record.memory_mib, record.process_count, record.items);
-            let (seconds, units) = self.places.entry(place).or_default();
-            seconds.push(record.handler_us as f64 / 1e6);
-            units.push(record.shard_padded_units as f64);
+            let runs = self.places.entry(place).or_default();
+            runs.seconds.push(record.handler_us as f64 / 1e6);
+            runs.shard_padded_units.push(record.shard_padded_units as f64);
         }
     }
 
@@ -84,13 +94,11 @@ impl Sweep {
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a median of whole numbers")]
     pub fn cells(&self) -> Vec<Cell> {
-        let cell = |(&(memory_mib, process_count, items), (seconds, units)): (
-            &(u32, u32, u32),
-            &(Vec<f64>, Vec<f64>),
-        )| {
-            let shard_padded_units = median(&mut units.clone()) as u64;
+        let cell = |(place, runs): (&Place, &Runs)| {
+            let (memory_mib, process_count, items) = *place;
+            let shard_padded_units = median(&mut runs.shard_padded_units.clone()) as u64;
             let batch = BatchShape { items, process_count, units: 0, shard_padded_units };
-            Cell { memory: Mebibytes(memory_mib), batch, seconds: seconds[seconds.len() / 2] }
+            Cell { memory: Mebibytes(memory_mib), batch, seconds: runs.seconds[runs.seconds.len() / 2] }
         };
         self.places.iter().map(cell).collect()
     }
@@ -116,8 +124,9 @@ impl Sweep {
     /// The measured invocations themselves, to be drawn from.
     #[must_use]
     pub fn replay(&self) -> Replay {
-        let runs = self.places.iter().flat_map(|(&(memory_mib, process_count, items), (seconds, _))| {
-            seconds.iter().map(move |&seconds| Invocation { memory_mib, process_count, items, seconds })
+        let runs = self.places.iter().flat_map(|(place, runs)| {
+            let (memory_mib, process_count, items) = *place;
+            runs.seconds.iter().map(move |&seconds| Invocation { memory_mib, process_count, items, seconds })
         });
         let inits = self.inits.iter().map(|(&memory, all)| (memory, median(&mut all.clone())));
         Replay::new(runs, inits.collect(), self.used_mib.clone())
@@ -129,12 +138,13 @@ impl Sweep {
             let is_free = |memory: u32, processes: u32, items: u32| {
                 Mebibytes(memory).vcpus() >= f64::from(processes.min(items))
             };
-            let places = self.places.iter().filter(|((memory, processes, items), (seconds, _))| {
-                seconds.len() >= RUNS_FOR_SPREAD && (!free_only || is_free(*memory, *processes, *items))
+            let places = self.places.iter().filter(|((memory, processes, items), runs)| {
+                let is_wanted = !free_only || is_free(*memory, *processes, *items);
+                runs.seconds.len() >= RUNS_FOR_SPREAD && is_wanted
             });
             places
-                .map(|(_, (seconds, _))| {
-                    let at = |share: usize| seconds[seconds.len() * share / 4];
+                .map(|(_, runs)| {
+                    let at = |quarter: usize| runs.seconds[runs.seconds.len() * quarter / 4];
                     // A normal law's middle half is 1.349 deviations wide.
                     (at(3) - at(1)) / 1.349 / at(2)
                 })
