@@ -27,5 +27,6 @@ fn escape(text: &str) -> String {
             _ => out.push(letter),
         }
     }
-    out
+    // A number and its unit stay on one line.
+    out.replace(" %", "\u{a0}%").replace(" ms", "\u{a0}ms")
 }

@@ -23,7 +23,8 @@ pub(crate) fn dollars(value: f64) -> String {
         1000.0.. => grouped(&format!("{size:.0}")),
         _ if (size - size.round()).abs() < 1e-9 => format!("{size:.0}"),
         1.0.. => format!("{size:.2}"),
-        0.01.. => trimmed(format!("{size:.3}")),
+        0.1.. => trimmed(format!("{size:.3}")),
+        0.01.. => trimmed(format!("{size:.4}")),
         _ => trimmed(format!("{size:.6}")),
     };
     format!("{sign}${text}")
@@ -31,13 +32,14 @@ pub(crate) fn dollars(value: f64) -> String {
 
 /// A share as a percentage.
 pub(crate) fn percent(share: f64) -> String {
-    let value = share * 100.0;
-    let digits = match value.abs() {
+    let sign = if share < 0.0 { "−" } else { "" };
+    let value = share.abs() * 100.0;
+    let digits = match value {
         10.0.. => 1,
         1.0.. => 2,
         _ => 3,
     };
-    format!("{} %", trimmed(format!("{value:.digits$}")))
+    format!("{sign}{} %", trimmed(format!("{value:.digits$}")))
 }
 
 /// Milliseconds, as seconds from 10,000 on.
@@ -89,11 +91,12 @@ mod tests {
         assert_eq!(plain(-2.0), "−2");
         assert_eq!(plain(0.0), "0");
         assert_eq!(dollars(12_345.6), "$12,346");
-        assert_eq!(dollars(0.0345), "$0.034");
+        assert_eq!(dollars(0.0345), "$0.0345");
         assert_eq!(dollars(2.5), "$2.50");
         assert_eq!(dollars(-3.0), "−$3");
         assert_eq!(percent(0.994), "99.4 %");
         assert_eq!(percent(0.0004), "0.04 %");
+        assert_eq!(percent(-0.0842), "−8.42 %");
         assert_eq!(duration(7_200.0), "2 hours");
         assert_eq!(milliseconds(12_000.0), "12 s");
     }

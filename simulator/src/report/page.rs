@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::data::{Fact, Report, Role, Spread};
 use super::escape;
 use super::number::{dollars, duration, milliseconds, percent, plain};
-use super::plot::{self, Figure, Key};
+use super::plot::{self, Dash, Figure, Key};
 use super::savings::{monthly, saved_share};
 use super::summary::{headlines, keeps_slo};
 
@@ -98,8 +98,12 @@ fn section(heading: &str, inner: &str) -> String {
 fn drawing(figure: &Figure) -> String {
     let mut out =
         format!("<figure>\n<figcaption>{}</figcaption>\n<ul class=\"keys\">", escape(&figure.caption));
-    for Key { hue, is_dashed, label } in &figure.keys {
-        let dashed = if *is_dashed { " dashed" } else { "" };
+    for Key { hue, dash, label } in &figure.keys {
+        let dashed = match dash {
+            Dash::Solid => "",
+            Dash::Dashed => " dashed",
+            Dash::Dotted => " dotted",
+        };
         let _ = write!(
             out,
             "<li><i class=\"line{dashed}\" style=\"--c:var(--{})\"></i>{}</li>",
@@ -116,8 +120,9 @@ fn results(report: &Report) -> String {
     let percentile = percent(report.objective.percentile);
     let mut out = format!(
         "<div class=\"wide\"><table><thead><tr><th>policy</th><th>$ per million requests</th><th>$ per month, host included</th><th>saved by \
-         the first</th><th>answered within the SLO</th><th>median latency</th><th>latency of {percentile}</th><th>items per \
-         invocation</th><th>cold starts, share of invocations</th><th>shed or failed</th></tr></thead><tbody>"
+         {}</th><th>answered within the SLO</th><th>median latency</th><th>latency of {percentile}</th><th>items per \
+         invocation</th><th>cold starts, share of invocations</th><th>shed or failed</th></tr></thead><tbody>",
+        report.policies.first().map_or(String::new(), |policy| escape(&policy.label))
     );
     for (place, policy) in report.policies.iter().enumerate() {
         let figures = &policy.figures;
@@ -144,14 +149,20 @@ fn results(report: &Report) -> String {
             percent(figures.lost_share.mean),
         );
     }
+    let _ = write!(
+        out,
+        "<tr class=\"bound\"><th>Physical floor</th><td>{}</td><td colspan=\"8\"></td></tr>",
+        dollars(report.floor_usd_per_million)
+    );
     out.push_str("</tbody></table></div><p class=\"note\">✗: misses the SLO. Shed and failed requests count as missed. ±: standard deviation between seeds. \
-                  Bounds (in italics) know the future; nobody can run them.</p>");
+                  Bounds (in italics) know the future; nobody can run them. Physical floor: the CPU work of the items \
+                  alone, at the price of a vCPU-second.</p>");
     out
 }
 
 fn spread(spread: &Spread) -> String {
     if spread.std > 0.0 {
-        format!("{} <small>± {}</small>", dollars(spread.mean), dollars(spread.std))
+        format!("{} <small>± {}</small>", dollars(spread.mean), percent(spread.std / spread.mean))
     } else {
         dollars(spread.mean)
     }

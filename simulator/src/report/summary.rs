@@ -64,10 +64,10 @@ fn saving(report: &Report) -> Option<Headline> {
 }
 
 fn gap_to_bound(report: &Report, chosen: &PolicyReport) -> Option<Headline> {
-    let bound = report.policies.iter().find(|policy| policy.role == Role::Bound)?;
+    let usd = |policy: &&PolicyReport| policy.figures.usd_per_million.mean;
+    let bounds = report.policies.iter().filter(|policy| policy.role == Role::Bound);
+    let bound = bounds.min_by(|a, b| usd(a).total_cmp(&usd(b)))?;
     let ratio = chosen.figures.usd_per_million.mean / bound.figures.usd_per_million.mean;
     let words = format!("of Lambda's charges with “{}”, which nobody can run", bound.label);
-    ratio
-        .is_finite()
-        .then(|| Headline { figure: format!("{} ×", plain((ratio * 1e3).round() / 1e3)), words })
+    ratio.is_finite().then(|| Headline { figure: format!("{} ×", plain(ratio)), words })
 }

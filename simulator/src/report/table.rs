@@ -36,20 +36,11 @@ pub fn text(report: &Report) -> String {
 }
 
 fn rows(report: &Report) -> Vec<Vec<String>> {
-    let head = [
-        "policy",
-        "$/million",
-        "±",
-        "$/month",
-        "in SLO",
-        "p50",
-        "at SLO's share",
-        "items/batch",
-        "cold",
-        "lost",
-        "plans",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let head =
+        ["policy", "$/million", "±", "$/month", "in SLO", "p50", "p", "items/batch", "cold", "lost", "plans"];
+    let mut head = head.map(str::to_owned).to_vec();
+    head[6] = format!("p{}", plain(report.objective.percentile * 100.0));
+    let mut rows = vec![head];
     for policy in &report.policies {
         let figures = &policy.figures;
         let mean = |spread: &Spread, text: fn(f64) -> String| text(spread.mean);
@@ -58,7 +49,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         rows.push(vec![
             format!("{}{bound}", policy.label),
             mean(&figures.usd_per_million, dollars),
-            dollars(figures.usd_per_million.std),
+            percent(figures.usd_per_million.std / figures.usd_per_million.mean.max(1e-12)),
             dollars(monthly(report, policy).usd()),
             format!("{}{missed}", percent(1.0 - figures.outside_slo_share.mean)),
             mean(&figures.p50_ms, milliseconds),
@@ -69,6 +60,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
             mean(&figures.plan_changes, plain),
         ]);
     }
+    rows.push(vec!["Physical floor (CPU work alone)".to_owned(), dollars(report.floor_usd_per_million)]);
     rows
 }
 

@@ -74,6 +74,9 @@ const MANAGED_MIN: f64 = 3.0;
 /// Share of a managed instance's CPU that is used on average: twice the load must fit in before it scales.
 const MANAGED_UTILISATION: f64 = 0.5;
 
+/// Curves go so many times beyond the largest simulated load: batches are full there, and a request gets hardly cheaper.
+const BEYOND: f64 = 10.0;
+
 /// Everything that the curves need.
 #[derive(Clone, Debug)]
 pub(super) struct Question<'a> {
@@ -99,7 +102,8 @@ impl Question<'_> {
     /// Curves and where they cross; `None` without a simulated load.
     pub(super) fn answer(&self) -> Option<BreakEven> {
         let (first, last) = (self.chosen.first()?.0, self.chosen.last()?.0);
-        let loads: Vec<f64> = (0..=48).map(|n| first * (last / first).powf(f64::from(n) / 48.0)).collect();
+        let loads: Vec<f64> =
+            (0..=64).map(|n| first * (last * BEYOND / first).powf(f64::from(n) / 64.0)).collect();
         let curve = |label: String, about: String, usd: &dyn Fn(f64) -> f64| CostCurve {
             label,
             about,
@@ -108,9 +112,11 @@ impl Question<'_> {
         let mut curves = vec![curve(
             format!("Lambda with {}, and its gateway", self.chosen_label),
             format!(
-                "Simulated for {} at each of {} loads (learning included), Lambda's charges and the gateway's host.",
+                "Simulated for {} at each of {} loads up to {} requests/s (learning included), Lambda's charges and the gateway's host. \
+                 Above that load a request is taken to cost the same.",
                 duration(self.seconds),
-                self.chosen.len()
+                self.chosen.len(),
+                plain(last)
             ),
             &|load| between(&self.chosen, load) * millions(load) + self.gateway_usd,
         )];

@@ -1,7 +1,10 @@
 //! The independent runs of a study.
 
+use gateway_contract::Mebibytes;
+
 use super::policy::PolicyName;
 use super::prepared::Prepared;
+use crate::lambda::FunctionModel as _;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +39,27 @@ impl Cell {
 }
 
 impl Prepared {
+    /// Whether a policy can run this model at all: the memory that it is bound to must hold it.
+    pub(super) fn fits(&self, policy: PolicyName) -> bool {
+        let bound_to = match policy {
+            PolicyName::Unbatched1769 => Mebibytes(1769),
+            PolicyName::Unbatched3008 => Mebibytes(3008),
+            PolicyName::Penstock
+            | PolicyName::BlackBox
+            | PolicyName::Pinned
+            | PolicyName::UnbatchedBest
+            | PolicyName::Kserve
+            | PolicyName::Triton
+            | PolicyName::Batch
+            | PolicyName::Mbs
+            | PolicyName::HarmonyBatch
+            | PolicyName::BestFixed
+            | PolicyName::Oracle
+            | PolicyName::Clairvoyant => return true,
+        };
+        self.profile().memory_used(1) <= bound_to
+    }
+
     /// All runs of the study, those first that take longest.
     #[must_use]
     pub fn cells(&self) -> Vec<Cell> {
@@ -43,7 +67,7 @@ impl Prepared {
         let mut cells = Vec::new();
         for seed in self.seeds() {
             let cell = |&policy: &PolicyName| Cell { policy, seed, purpose: Purpose::Traffic };
-            cells.extend(study.policies.iter().map(cell));
+            cells.extend(study.policies.iter().filter(|policy| self.fits(**policy)).map(cell));
         }
         // Bounds look at many plans, policies that decide look at every window.
         cells.sort_by_key(|cell| match cell.policy {

@@ -117,7 +117,13 @@ pub(super) fn setup(prepared: &Prepared) -> Vec<(String, String)> {
     let alone = known.billed(one, 1).mean();
     let sizes: Vec<String> = study.account.memory_mib.iter().map(u32::to_string).collect();
     let seeds: Vec<String> = prepared.seeds().map(|seed| seed.to_string()).collect();
-    [
+    let left_out: Vec<&str> = study
+        .policies
+        .iter()
+        .filter(|policy| !prepared.fits(**policy))
+        .map(|policy| policy.portrait().label)
+        .collect();
+    let mut setup = vec![
         ("Model", prepared.profile_origin().to_owned()),
         (
             "One item alone at 1,769 MiB",
@@ -143,7 +149,9 @@ pub(super) fn setup(prepared: &Prepared) -> Vec<(String, String)> {
         ),
         ("Memory sizes to choose from, MiB", sizes.join(", ")),
         ("Seeds", seeds.join(", ")),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
+    ];
+    if !left_out.is_empty() {
+        setup.push(("Left out", format!("{}: the model does not fit there", left_out.join(", "))));
+    }
+    setup.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

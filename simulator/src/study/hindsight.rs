@@ -2,29 +2,41 @@
 //!
 //! Rule: the traffic is run once to see its minutes; minutes of about the same rate share a law. For each law the cheapest plans by formula, at
 //! several allowances of late answers, become candidates; every candidate is run over the whole traffic with all environments warm, and what
-//! each cost by minute decides ([`crate::bounds`]).
+//! each cost by minute decides ([`crate::bounds`]). A schedule is then run as a whole, and put together again under a smaller allowance if it misses.
 //! Bounds: at most [`LAWS`] laws and three candidates each; more would find plans that differ by less than their runs do.
 
 use std::time::Duration;
 
-use gateway_contract::{Mebibytes, ServingPlan, WindowStats};
+use gateway_contract::{Mebibytes, PackingPolicy, ServingPlan, WindowStats};
 use optimizer_tuner::formula::ArrivalLaw;
 
 use super::prepared::Prepared;
 use super::problem::Problem;
 use super::runs::Traffic;
 use crate::bounds::{
-    Known, MinuteArrivals, PlanSearch, SearchLimits, allot, best_fixed, minute_arrivals, minute_outcomes,
-    schedule,
+    Known, MinuteArrivals, MinuteOutcome, PlanSearch, SearchLimits, allot, best_fixed, minute_arrivals,
+    minute_outcomes, schedule,
 };
 use crate::deployment::{ColdStarts, FixedPlan, ModelReport, Records, Scheduled};
-use gateway_contract::PackingPolicy;
 
 /// Laws of minutes, at most.
-const LAWS: usize = 8;
+const LAWS: usize = 5;
 /// Times the allowance of late answers that candidates are chosen for: a minute may be late for the benefit of others.
 const ALLOWANCES: [f64; 3] = [0.3, 1.0, 3.0];
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Shares of the allowance of late answers that a schedule is put together with, until it keeps all of it when it is run: batches that cross a
+/// change of plan are late by a little more.
+const MARGINS: [f64; 4] = [1.0, 0.9, 0.75, 0.5];
+/// The same where cold starts need a part of it.
+const RESERVES: [f64; 4] = [1.0, 0.6, 0.3, 0.1];
+
+/// A schedule and what it came to.
+struct Judged {
+    schedule: Scheduled,
+    usd: f64,
+    late: f64,
+}
 
 /// A look back.
 pub(super) struct Hindsight<'a> {
@@ -60,10 +72,10 @@ impl<'a> Hindsight<'a> {
         groups.map(|group| (group.len() as f64 / all, group[group.len() / 2].clone())).collect()
     }
 
-    fn candidates(&self) -> Vec<(ServingPlan, f64)> {
+    fn candidates(&self) -> Vec<ServingPlan> {
         let search = PlanSearch::new(self.known);
         let laws = self.laws();
-        let mut found: Vec<(ServingPlan, f64)> = Vec::new();
+        let mut found: Vec<ServingPlan> = Vec::new();
         let each = laws.iter().map(|law| vec![(1.0, law.1.clone())]).chain([laws.clone()]);
         for law in each {
             for allowance in ALLOWANCES {
@@ -71,13 +83,13 @@ impl<'a> Hindsight<'a> {
                     packing: PackingPolicy::Deadline,
                     per_batch_rungs: true,
                     max_process_count: self.known.max_process_count,
-                    allowed_late: allowance * (1.0 - self.known.slo_percentile),
+                    allowed_late: allowance * self.allowed(),
                     plans: 1,
                     max_latency_laws: 200,
                 };
                 for scored in search.run(&law, &limits) {
-                    if !found.iter().any(|(plan, _)| *plan == scored.plan) {
-                        found.push((scored.plan, scored.concurrency));
+                    if !found.contains(&scored.plan) {
+                        found.push(scored.plan);
                     }
                 }
             }
@@ -85,41 +97,120 @@ impl<'a> Hindsight<'a> {
         found
     }
 
-    fn run(&self, plan: &ServingPlan, cold_starts: ColdStarts) -> Result<Vec<WindowStats>, Problem> {
-        let fixed = Box::new(FixedPlan::new(plan.clone()));
-        Ok(windows(&self.traffic.run(self.prepared, fixed, cold_starts, Records::Every)?))
+    /// What each candidate comes to by minute.
+    fn outcomes(
+        &self,
+        candidates: &[ServingPlan],
+        cold_starts: ColdStarts,
+    ) -> Result<Vec<Vec<MinuteOutcome>>, Problem> {
+        let by_minute = |plan: &ServingPlan| {
+            let fixed = Box::new(FixedPlan::new(plan.clone()));
+            let report = self.traffic.run(self.prepared, fixed, cold_starts, Records::Merged(60))?;
+            Ok(minute_outcomes(&windows(&report), MINUTE))
+        };
+        candidates.iter().map(by_minute).collect()
+    }
+
+    fn allowed(&self) -> f64 {
+        1.0 - self.known.slo_percentile
     }
 
     /// The plan that was cheapest over the whole traffic within the objective, cold starts paid.
     pub(super) fn best_fixed(&self) -> Result<ServingPlan, Problem> {
         let candidates = self.candidates();
-        let mut outcomes = Vec::new();
-        for (plan, _) in &candidates {
-            outcomes.push(minute_outcomes(&self.run(plan, ColdStarts::Paid)?, MINUTE));
-        }
-        let best = best_fixed(&outcomes, 1.0 - self.known.slo_percentile);
-        let best = best.and_then(|index| candidates.into_iter().nth(index));
-        best.map(|(plan, _)| plan).ok_or_else(|| self.no_plan())
+        let outcomes = self.outcomes(&candidates, ColdStarts::Paid)?;
+        let best = best_fixed(&outcomes, self.allowed()).and_then(|index| candidates.into_iter().nth(index));
+        best.ok_or_else(|| self.no_plan())
     }
 
-    /// The best plan of each minute, in force from its beginning; with environments warmed before each change if asked.
-    pub(super) fn schedule(&self, is_warmed: bool) -> Result<Scheduled, Problem> {
+    /// The best plan of each minute without cold starts, or one plan for all of them where changing costs more than it gains.
+    pub(super) fn oracle(&self) -> Result<Scheduled, Problem> {
         let candidates = self.candidates();
-        let mut outcomes = Vec::new();
-        for (plan, _) in &candidates {
-            outcomes.push(minute_outcomes(&self.run(plan, ColdStarts::Free)?, MINUTE));
+        let outcomes = self.outcomes(&candidates, ColdStarts::Free)?;
+        let one = best_fixed(&outcomes, self.allowed()).and_then(|index| candidates.get(index));
+        let one = Scheduled::new(one.ok_or_else(|| self.no_plan())?.clone(), []);
+        let mut found = vec![self.judged(one, ColdStarts::Free)?];
+        for share in MARGINS {
+            let steps = self.steps(&candidates, &outcomes, share)?;
+            let (first, later) = steps.split_first().ok_or_else(|| self.no_plan())?;
+            let schedule = Scheduled::new(first.1.clone(), later.iter().cloned());
+            let judged = self.judged(schedule, ColdStarts::Free)?;
+            let keeps = judged.late <= self.allowed();
+            found.push(judged);
+            if keeps {
+                break;
+            }
         }
-        let allotment = allot(&outcomes, 1.0 - self.known.slo_percentile).ok_or_else(|| self.no_plan())?;
-        let plans: Vec<ServingPlan> = candidates.iter().map(|(plan, _)| plan.clone()).collect();
-        let mut steps = schedule(&plans, &allotment, MINUTE.as_secs_f64()).into_iter();
-        let (_, first) = steps.next().ok_or_else(|| self.no_plan())?;
-        let warmed = steps.map(|(at_s, plan)| {
-            let same = |candidate: &&(ServingPlan, f64)| candidate.0.rungs == plan.rungs;
-            let busy = candidates.iter().find(same).map_or(1.0, |candidate| candidate.1);
-            let warm = if is_warmed { environments(&plan, busy) } else { Vec::new() };
-            (at_s, plan, warm)
+        self.cheapest(found)
+    }
+
+    /// The best plan of each minute, with the environments that it will keep busy warmed before; of several allowances the first that leaves
+    /// enough for cold starts.
+    pub(super) fn clairvoyant(&self) -> Result<Scheduled, Problem> {
+        let candidates = self.candidates();
+        let outcomes = self.outcomes(&candidates, ColdStarts::Free)?;
+        let mut found = Vec::new();
+        for share in RESERVES {
+            let steps = self.steps(&candidates, &outcomes, share)?;
+            let judged = self.judged(self.warmed(&steps)?, ColdStarts::Paid)?;
+            let keeps = judged.late <= self.allowed();
+            found.push(judged);
+            if keeps {
+                break;
+            }
+        }
+        self.cheapest(found)
+    }
+
+    /// Plans with the second from which each serves, under a share of the allowance of late answers.
+    fn steps(
+        &self,
+        candidates: &[ServingPlan],
+        outcomes: &[Vec<MinuteOutcome>],
+        share: f64,
+    ) -> Result<Vec<(f64, ServingPlan)>, Problem> {
+        let found = allot(outcomes, self.allowed() * share).ok_or_else(|| self.no_plan())?;
+        Ok(schedule(candidates, &found, MINUTE.as_secs_f64()))
+    }
+
+    fn judged(&self, schedule: Scheduled, cold_starts: ColdStarts) -> Result<Judged, Problem> {
+        let report =
+            self.traffic.run(self.prepared, Box::new(schedule.clone()), cold_starts, Records::None)?;
+        Ok(Judged { schedule, usd: report.usd_per_million(), late: 1.0 - report.share_within_slo() })
+    }
+
+    /// The cheapest that keeps the objective; if none does, the one that misses it least.
+    fn cheapest(&self, found: Vec<Judged>) -> Result<Scheduled, Problem> {
+        let allowed = self.allowed();
+        let rank =
+            |judged: &Judged| if judged.late <= allowed { (false, judged.usd) } else { (true, judged.late) };
+        let best = found.into_iter().min_by(|a, b| {
+            let (a, b) = (rank(a), rank(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
         });
-        Ok(Scheduled::warmed(first, warmed.collect::<Vec<_>>()))
+        best.map(|judged| judged.schedule).ok_or_else(|| self.no_plan())
+    }
+
+    /// Each minute's plan with its environments warmed just before: as many as the minute and the next keep busy, three deviations of a Poisson
+    /// number in reserve, and one more.
+    fn warmed(&self, steps: &[(f64, ServingPlan)]) -> Result<Scheduled, Problem> {
+        let search = PlanSearch::new(self.known);
+        let laws = self.laws();
+        let busy = |plan: &ServingPlan, minute: usize| {
+            let requests = |at: usize| self.minutes.get(at).map_or(0.0, |minute| minute.requests as f64);
+            let rate = requests(minute).max(requests(minute + 1)) / MINUTE.as_secs_f64();
+            rate * search.concurrency_per_request(plan, &laws)
+        };
+        let first = steps.first().ok_or_else(|| self.no_plan())?;
+        let later = (1..self.minutes.len()).filter_map(|minute| {
+            let at_s = minute as f64 * MINUTE.as_secs_f64();
+            let (_, plan) = steps.iter().rev().find(|(from_s, _)| *from_s <= at_s + 1e-6)?;
+            let warm = environments(plan, busy(plan, minute));
+            let init =
+                warm.iter().map(|(size, _)| self.known.function.init_seconds(*size)).fold(0.0, f64::max);
+            Some((at_s - init.ceil() - 1.0, plan.clone(), warm))
+        });
+        Ok(Scheduled::warmed(first.1.clone(), later.collect::<Vec<_>>()))
     }
 
     fn no_plan(&self) -> Problem {
@@ -131,10 +222,10 @@ fn windows(report: &ModelReport) -> Vec<WindowStats> {
     report.windows.iter().map(|record| record.stats.clone()).collect()
 }
 
-/// As many environments of each size as a plan keeps busy, and one more.
+/// Environments of each size of a plan that keeps so many busy on average.
 fn environments(plan: &ServingPlan, busy: f64) -> Vec<(Mebibytes, u32)> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bounded count")]
-    let wanted = busy.ceil().clamp(1.0, 100.0) as u32 + 1;
+    let wanted = (busy + 3.0 * busy.sqrt()).ceil().clamp(0.0, 1000.0) as u32 + 1;
     let mut sizes: Vec<Mebibytes> = plan.rungs.iter().map(|rung| rung.memory_mib).collect();
     sizes.sort_unstable();
     sizes.dedup();

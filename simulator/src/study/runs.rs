@@ -137,8 +137,8 @@ fn controller(
         PolicyName::Mbs => Box::new(mbs(known, cell.seed)),
         PolicyName::HarmonyBatch => Box::new(harmony_batch(known)),
         PolicyName::BestFixed => fixed(hindsight()?.best_fixed()?),
-        PolicyName::Oracle => return Ok((Box::new(hindsight()?.schedule(false)?), ColdStarts::Free)),
-        PolicyName::Clairvoyant => Box::new(hindsight()?.schedule(true)?),
+        PolicyName::Oracle => return Ok((Box::new(hindsight()?.oracle()?), ColdStarts::Free)),
+        PolicyName::Clairvoyant => Box::new(hindsight()?.clairvoyant()?),
     };
     Ok((controller, ColdStarts::Paid))
 }

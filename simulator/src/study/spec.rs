@@ -130,6 +130,21 @@ fn usual() -> Vec<PolicyName> {
 }
 
 impl Study {
+    /// What runs depend on, as text: equal for studies whose runs may stand for each other's. Not what is compared, nor how often.
+    #[must_use]
+    pub fn essence(&self) -> String {
+        let load_hours = self.break_even.as_ref().and_then(|section| section.hours);
+        let same = Self {
+            title: String::new(),
+            seeds: 1,
+            policies: Vec::new(),
+            gateway: GatewaySection::default(),
+            break_even: None,
+            ..self.clone()
+        };
+        format!("{same:?} {load_hours:?}")
+    }
+
     /// Reads a study; unknown keys are errors.
     ///
     /// # Errors

@@ -71,6 +71,12 @@ impl Axis {
         }
     }
 
+    /// With ticks at whole numbers only.
+    pub(super) fn in_whole_steps(mut self) -> Self {
+        self.ticks.retain(|tick| (tick - tick.round()).abs() < 1e-9);
+        self
+    }
+
     /// Where a number lies on the drawing's own axis.
     pub(super) fn place(&self, value: f64) -> f64 {
         match self.scale {

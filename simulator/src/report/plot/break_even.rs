@@ -1,8 +1,8 @@
 //! What a month costs by load, on Lambda and on servers that are always on.
 
 use super::axis::Axis;
-use super::chart::{Chart, Line, Mark};
-use super::ink::{Hue, Ink};
+use super::chart::{Chart, Dash, Line, Mark};
+use super::ink::Hue;
 use super::{Figure, Key, WIDE};
 use crate::report::data::{BreakEven, Report};
 use crate::report::number::{dollars, plain};
@@ -14,14 +14,17 @@ pub(crate) fn break_even(report: &Report, found: &BreakEven) -> Figure {
     };
     let keys = found.curves.iter().enumerate();
     let keys: Vec<Key> = keys
-        .map(|(place, curve)| Key { hue: hue(place), is_dashed: place >= 2, label: curve.label.clone() })
+        .map(|(place, curve)| Key {
+            hue: hue(place),
+            dash: if place >= 2 { Dash::Dashed } else { Dash::Solid },
+            label: curve.label.clone(),
+        })
         .collect();
     let lines = found.curves.iter().zip(&keys).enumerate().map(|(place, (curve, key))| Line {
         hue: key.hue,
         points: curve.points.clone(),
-        is_dashed: key.is_dashed,
+        dash: key.dash,
         width: if place == 0 { 3 } else { 2 },
-        has_dots: false,
     });
     let lines: Vec<Line> = lines.collect::<Vec<_>>().into_iter().rev().collect();
     let all = || found.curves.iter().flat_map(|curve| curve.points.iter().copied());
@@ -30,7 +33,7 @@ pub(crate) fn break_even(report: &Report, found: &BreakEven) -> Figure {
         at: here,
         words: format!("this traffic: {} req/s", plain(here)),
         is_on_x: true,
-        ink: Ink::Limit,
+        words_at: 0.1,
     };
     let chart = Chart {
         width: WIDE,

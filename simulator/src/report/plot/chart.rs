@@ -18,11 +18,20 @@ const LETTERS: i32 = 15;
 pub(super) struct Line {
     pub(super) hue: Hue,
     pub(super) points: Vec<(f64, f64)>,
-    pub(super) is_dashed: bool,
+    pub(super) dash: Dash,
     /// Pixels.
     pub(super) width: u32,
-    /// Whether a circle marks each point.
-    pub(super) has_dots: bool,
+}
+
+/// How a line is broken, so that lines can be told apart without colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dash {
+    /// Not at all.
+    Solid,
+    /// Long strokes.
+    Dashed,
+    /// Points.
+    Dotted,
 }
 
 /// A value on one of the axes that a line marks, with words beside it.
@@ -31,7 +40,8 @@ pub(super) struct Mark {
     pub(super) at: f64,
     pub(super) words: String,
     pub(super) is_on_x: bool,
-    pub(super) ink: Ink,
+    /// Where the words of an upright line stand: share of the height, 0 at the bottom.
+    pub(super) words_at: f64,
 }
 
 /// Everything of a chart.
@@ -66,7 +76,7 @@ pub(super) fn svg(
         return format!("<p>This plot could not be drawn: {}</p>", crate::report::escape(&error.to_string()));
     }
     let head = format!(
-        r#"<svg role="img" aria-label="{}" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">"#,
+        r#"<svg role="img" aria-label="{}" width="{width}" height="{height}" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">"#,
         crate::report::escape(description)
     );
     let body =
@@ -82,7 +92,7 @@ impl Chart {
     fn draw(&self, area: &Area<'_>) -> DrawResult {
         let mut context = ChartBuilder::on(area)
             .margin_top(12)
-            .margin_right(16)
+            .margin_right(30)
             .x_label_area_size(46)
             .y_label_area_size(74)
             .build_cartesian_2d(self.x.ruler(), self.y.ruler())?;
@@ -105,15 +115,11 @@ impl Chart {
             let points: Vec<(f64, f64)> =
                 line.points.iter().map(|&(x, y)| (self.x.place(x), self.y.place(y))).collect();
             let style = Ink::Series(line.hue).color().stroke_width(line.width);
-            if line.is_dashed {
-                context.draw_series(DashedLineSeries::new(points.clone(), 7, 5, style))?;
-            } else {
-                context.draw_series(LineSeries::new(points.clone(), style))?;
-            }
-            if line.has_dots {
-                let filled = Ink::Series(line.hue).color().filled();
-                context.draw_series(points.iter().map(|&point| Circle::new(point, 3, filled)))?;
-            }
+            match line.dash {
+                Dash::Solid => context.draw_series(LineSeries::new(points, style))?,
+                Dash::Dashed => context.draw_series(DashedLineSeries::new(points, 8, 5, style))?,
+                Dash::Dotted => context.draw_series(DashedLineSeries::new(points, 2, 4, style))?,
+            };
         }
         for mark in self.marks.iter().filter(|mark| !mark.words.is_empty()) {
             context.draw_series([self.words(mark)])?;
@@ -131,23 +137,24 @@ impl Chart {
             let ((low, high), y) = (ends(&self.x), self.y.place(mark.at));
             vec![(low, y), (high, y)]
         };
-        DashedLineSeries::new(points, 4, 4, mark.ink.color().stroke_width(1))
+        DashedLineSeries::new(points, 4, 4, Ink::Series(Hue::Limit).color().stroke_width(1))
     }
 
-    /// The words of a mark: at the top beside a vertical line, on the side of it with more room, or above the right end of a level one.
+    /// The words of a mark: beside an upright line, on the side of it with more room, or above the right end of a level one.
     fn words(&self, mark: &Mark) -> Text<'static, (f64, f64), String> {
         let style = |horizontal, vertical| {
-            let font = ("sans-serif", LETTERS).into_font().color(&mark.ink.color());
+            let font = ("sans-serif", LETTERS).into_font().color(&Ink::Series(Hue::Limit).color());
             font.pos(Pos::new(horizontal, vertical))
         };
         let (left, right) = (self.x.place(self.x.range.0), self.x.place(self.x.range.1));
         let gap = (right - left) * 0.008;
         if mark.is_on_x {
             let x = self.x.place(mark.at);
-            let top = self.y.place(self.y.range.1);
+            let (low, high) = (self.y.place(self.y.range.0), self.y.place(self.y.range.1));
+            let height = low + (high - low) * mark.words_at;
             let is_left = x - left < (right - left) * 0.6;
             let (at, anchor) = if is_left { (x + gap, HPos::Left) } else { (x - gap, HPos::Right) };
-            Text::new(mark.words.clone(), (at, top), style(anchor, VPos::Top))
+            Text::new(mark.words.clone(), (at, height), style(anchor, VPos::Top))
         } else {
             let at = (right - gap, self.y.place(mark.at));
             Text::new(mark.words.clone(), at, style(HPos::Right, VPos::Bottom))

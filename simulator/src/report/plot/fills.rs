@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::axis::{Axis, Ruler};
-use super::chart::{DrawResult, svg};
+use super::chart::{Dash, DrawResult, svg};
 use super::ink::{Hue, Ink};
 use super::{Figure, Key, WIDE};
 use crate::report::data::Report;
@@ -24,8 +24,8 @@ pub(crate) fn fills(report: &Report) -> Figure {
     let chosen = report.policies.first();
     let fills = chosen.map(|policy| policy.detail.fills.clone()).unwrap_or_default();
     let bars = bars(&fills);
-    let first = Key { hue: Hue::Chosen, is_dashed: false, label: "share of invocations".to_owned() };
-    let second = Key { hue: Hue::Other(0), is_dashed: false, label: "share of items".to_owned() };
+    let first = Key { hue: Hue::Part(0), dash: Dash::Solid, label: "share of invocations".to_owned() };
+    let second = Key { hue: Hue::Part(1), dash: Dash::Solid, label: "share of items".to_owned() };
     let label = chosen.map_or("", |policy| policy.label.as_str());
     let mean = chosen.map_or(0.0, |policy| policy.figures.mean_fill.mean);
     Figure {
@@ -65,7 +65,7 @@ fn draw(area: &super::chart::Area<'_>, bars: &[Bar]) -> DrawResult {
         std::iter::once(1.0).chain(x_ticks.into_iter().filter(|tick| tick.fract() == 0.0)).collect();
     let mut context = ChartBuilder::on(area)
         .margin_top(12)
-        .margin_right(16)
+        .margin_right(30)
         .x_label_area_size(46)
         .y_label_area_size(74)
         .build_cartesian_2d(Ruler { from: 0.4, to: f64::from(largest) + 0.6, ticks }, y.ruler())?;
@@ -84,8 +84,8 @@ fn draw(area: &super::chart::Area<'_>, bars: &[Bar]) -> DrawResult {
     for bar in bars {
         let (from, to) = (f64::from(bar.from) - 0.42, f64::from(bar.to) + 0.42);
         let middle = f64::midpoint(from, to);
-        let left = Ink::Series(Hue::Chosen).color().filled();
-        let right = Ink::Series(Hue::Other(0)).color().filled();
+        let left = Ink::Series(Hue::Part(0)).color().filled();
+        let right = Ink::Series(Hue::Part(1)).color().filled();
         context.draw_series([Rectangle::new([(from, 0.0), (middle, bar.invocations)], left)])?;
         context.draw_series([Rectangle::new([(middle, 0.0), (to, bar.items)], right)])?;
     }

@@ -11,8 +11,6 @@ pub(super) enum Ink {
     Grid,
     /// Axes.
     Axis,
-    /// The objective and other limits.
-    Limit,
     /// Of a series.
     Series(Hue),
 }
@@ -26,12 +24,18 @@ pub(crate) enum Hue {
     Other(u8),
     /// A bound, by its place.
     Bound(u8),
+    /// A part of a whole, by its place.
+    Part(u8),
+    /// The objective and other limits.
+    Limit,
 }
 
 /// Colours for other things.
-pub(crate) const OTHERS: u8 = 8;
+const OTHERS: u8 = 8;
 /// Colours for bounds.
-pub(crate) const BOUNDS: u8 = 4;
+const BOUNDS: u8 = 4;
+/// Colours for parts.
+const PARTS: u8 = 4;
 
 impl Hue {
     /// The variable of the style sheet.
@@ -40,6 +44,8 @@ impl Hue {
             Self::Chosen => "chosen".to_owned(),
             Self::Other(place) => format!("other-{}", place % OTHERS),
             Self::Bound(place) => format!("bound-{}", place % BOUNDS),
+            Self::Part(place) => format!("part-{}", place % PARTS),
+            Self::Limit => "limit".to_owned(),
         }
     }
 }
@@ -51,10 +57,11 @@ impl Ink {
             Self::Text => RGBColor(1, 2, 3),
             Self::Grid => RGBColor(1, 2, 4),
             Self::Axis => RGBColor(1, 2, 5),
-            Self::Limit => RGBColor(1, 2, 6),
             Self::Series(Hue::Chosen) => RGBColor(1, 2, 7),
             Self::Series(Hue::Other(place)) => RGBColor(1, 3, place % OTHERS),
             Self::Series(Hue::Bound(place)) => RGBColor(1, 4, place % BOUNDS),
+            Self::Series(Hue::Part(place)) => RGBColor(1, 5, place % PARTS),
+            Self::Series(Hue::Limit) => RGBColor(1, 2, 6),
         }
     }
 
@@ -63,7 +70,6 @@ impl Ink {
             Self::Text => "text".to_owned(),
             Self::Grid => "grid".to_owned(),
             Self::Axis => "axis".to_owned(),
-            Self::Limit => "limit".to_owned(),
             Self::Series(hue) => hue.variable(),
         }
     }
@@ -73,8 +79,9 @@ impl Ink {
 pub(super) fn dye(svg: &str) -> String {
     let others = (0..OTHERS).map(|place| Ink::Series(Hue::Other(place)));
     let bounds = (0..BOUNDS).map(|place| Ink::Series(Hue::Bound(place)));
-    let plain = [Ink::Text, Ink::Grid, Ink::Axis, Ink::Limit, Ink::Series(Hue::Chosen)];
-    plain.into_iter().chain(others).chain(bounds).fold(svg.to_owned(), |svg, ink| {
+    let parts = (0..PARTS).map(|place| Ink::Series(Hue::Part(place)));
+    let plain = [Ink::Text, Ink::Grid, Ink::Axis, Ink::Series(Hue::Limit), Ink::Series(Hue::Chosen)];
+    plain.into_iter().chain(others).chain(bounds).chain(parts).fold(svg.to_owned(), |svg, ink| {
         let RGBColor(r, g, b) = ink.color();
         svg.replace(&format!("#{r:02X}{g:02X}{b:02X}"), &format!("var(--{})", ink.variable()))
     })

@@ -12,6 +12,7 @@ mod plan;
 mod split;
 
 pub(super) use self::break_even::break_even;
+pub(crate) use self::chart::Dash;
 pub(super) use self::cost::cost;
 pub(super) use self::fills::fills;
 pub(crate) use self::ink::Hue;
@@ -31,7 +32,7 @@ const WIDE: u32 = 980;
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) hue: Hue,
-    pub(crate) is_dashed: bool,
+    pub(crate) dash: Dash,
     pub(crate) label: String,
 }
 
@@ -62,7 +63,12 @@ pub(crate) fn keys(report: &Report) -> Vec<Key> {
                 Hue::Bound(bounds - 1)
             }
         };
-        Key { hue, is_dashed: policy.role == Role::Bound, label: policy.label.clone() }
+        let dash = match hue {
+            Hue::Bound(place) if place % 2 == 1 => Dash::Dotted,
+            Hue::Bound(_) => Dash::Dashed,
+            Hue::Chosen | Hue::Other(_) | Hue::Part(_) | Hue::Limit => Dash::Solid,
+        };
+        Key { hue, dash, label: policy.label.clone() }
     };
     report.policies.iter().map(key).collect()
 }
@@ -125,7 +131,7 @@ mod tests {
         let detail = Detail { steps: (0..1000).map(step).collect(), ..Detail::default() };
         let few = joined(&detail, 240);
         assert!(few.len() <= 240);
-        assert_eq!(few.iter().map(|step| step.requests).sum::<u64>(), (0..1000).sum());
+        assert_eq!(few.iter().map(|step| step.requests).sum::<u64>(), (0..1000).sum::<u64>());
         assert!((few.iter().map(|step| step.length_s).sum::<f64>() - 1000.0).abs() < 1e-9);
     }
 

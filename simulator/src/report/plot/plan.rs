@@ -1,7 +1,7 @@
 //! The plan of the chosen policy over time: one narrow chart for each of its numbers.
 
 use super::axis::Axis;
-use super::chart::{Chart, Line};
+use super::chart::{Chart, Dash, Line};
 use super::ink::Hue;
 use super::{Figure, Key, WIDE, stairs, time_axis};
 use crate::report::data::{PlanPoint, Report};
@@ -30,13 +30,13 @@ pub(crate) fn plan(report: &Report) -> Figure {
         let (unit, x) = time_axis(report);
         let values = plans.iter().map(|plan| (plan.from_s / unit, number(plan)));
         let points = stairs(values, report.seconds / unit);
-        let y = Axis::linear(label, points.iter().map(|point| point.1), plain);
+        let y = Axis::linear(label, points.iter().map(|point| point.1).chain([4.0]), plain).in_whole_steps();
         let chart = Chart {
             width: WIDE / 2,
             height: 210,
             x,
             y,
-            lines: vec![Line { hue: Hue::Chosen, points, is_dashed: false, width: 2, has_dots: false }],
+            lines: vec![Line { hue: Hue::Chosen, points, dash: Dash::Solid, width: 2 }],
             marks: Vec::new(),
             description: format!("{label} of the plan in force over time"),
         };
@@ -51,7 +51,7 @@ pub(crate) fn plan(report: &Report) -> Figure {
              longest wait of a request for its batch to fill.",
             chosen.label
         ),
-        keys: vec![Key { hue: Hue::Chosen, is_dashed: false, label: "plan in force".to_owned() }],
+        keys: vec![Key { hue: Hue::Chosen, dash: Dash::Solid, label: "plan in force".to_owned() }],
         drawings: NUMBERS.iter().map(draw).collect(),
     }
 }

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::{Axis, Ruler};
-use super::chart::{Area, DrawResult, svg};
+use super::chart::{Area, Dash, DrawResult, svg};
 use super::ink::{Hue, Ink};
 use super::{Figure, Key, WIDE};
 use crate::report::data::{PolicyReport, Report};
@@ -19,13 +19,13 @@ struct Bar {
     parts: Vec<(Hue, f64)>,
 }
 
-const TIME: Hue = Hue::Chosen;
-const FEE: Hue = Hue::Other(0);
-const COLD: Hue = Hue::Other(1);
-const HOST: Hue = Hue::Other(2);
+const TIME: Hue = Hue::Part(0);
+const FEE: Hue = Hue::Part(1);
+const COLD: Hue = Hue::Part(2);
+const HOST: Hue = Hue::Part(3);
 
 fn key(hue: Hue, label: &str) -> Key {
-    Key { hue, is_dashed: false, label: label.to_owned() }
+    Key { hue, dash: Dash::Solid, label: label.to_owned() }
 }
 
 /// What a million requests cost, and for what.
@@ -99,7 +99,7 @@ fn draw_bars(area: &Area<'_>, label: &str, bars: &[Bar]) -> DrawResult {
     let places: Vec<f64> = (0..bars.len()).map(|row| row as f64 + 0.5).collect();
     let mut context = ChartBuilder::on(area)
         .margin_top(4)
-        .margin_right(16)
+        .margin_right(30)
         .x_label_area_size(46)
         .y_label_area_size(300)
         .build_cartesian_2d(x.ruler(), Ruler { from: rows, to: 0.0, ticks: places })?;
