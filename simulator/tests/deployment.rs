@@ -10,8 +10,8 @@ use deployments::{Exact, at, model, one, plan, watched};
 use gateway_contract::{Mebibytes, ModelId, Timestamp};
 use simulator::arrivals::{GammaWindows, Poisson};
 use simulator::deployment::{
-    ColdStarts, DeploymentConfig, Fault, FaultKind, ModelConfig, Patience, Records, Scheduled, SizeClass,
-    SizeLaw, TunerController,
+    ColdStarts, DeploymentConfig, Fault, FaultKind, ModelConfig, NetworkLaw, Patience, Records, Scheduled,
+    SizeClass, SizeLaw, TunerController,
 };
 use simulator::lambda::{KeepAlive, ThrottleReason};
 
@@ -192,7 +192,9 @@ fn a_burst_meets_the_ramp_and_is_answered_after_it() {
     plan.retry.budget_ratio = 1.0;
     plan.retry.budget_min_per_second = 1e6;
     let mut config = DeploymentConfig::new(vec![model(function, at([0.0; 3000]), plan)], 1.0, 1);
-    config.account.limits.concurrency = 10_000;
+    // Hardly more than are wanted: an attempt that the ramp refuses must not keep its place.
+    config.account.limits.concurrency = 3100;
+    config.account.limits.requests_per_second_per_concurrency = 0;
     let (report, seen) = watched(config);
     let of = &report.models[0];
     assert_eq!((of.counts.answered, of.counts.unanswered), (3000, 0));
@@ -309,6 +311,34 @@ fn a_storm_leaves_no_environment_warm() {
     config = DeploymentConfig::new(vec![steady()], 300.0, 4);
     config.faults = vec![Fault::new(150.0, 160.0, FaultKind::ColdStorm)];
     assert!(one(config).counts.cold_starts > quiet + 150);
+}
+
+#[test]
+fn a_storm_takes_what_is_at_work_once_it_is_done() {
+    let cold_starts = |storm_s: f64| {
+        let function = Exact { seconds: 3.0, ..Exact::default() };
+        let mut config = DeploymentConfig::new(vec![model(function, at([0.0, 5.0]), plan(1, 0))], 10.0, 1);
+        config.faults = vec![Fault::new(storm_s, storm_s, FaultKind::ColdStorm)];
+        one(config).counts.cold_starts
+    };
+    assert_eq!((cold_starts(1.0), cold_starts(4.0), cold_starts(6.0)), (2, 2, 1));
+}
+
+#[test]
+fn what_finishes_as_a_window_ends_belongs_to_it_and_a_fault_that_begins_then_does_not_touch_it() {
+    // Cold from 0.25 s on: 0.25 on the way, 0.5 of INIT, 1.0 of work end at 2.0 s exactly, as the second window does.
+    let function = Exact { seconds: 1.0, ..Exact::default() };
+    let mut config = DeploymentConfig::new(vec![model(function, at([0.25, 2.0]), plan(1, 0))], 10.0, 1);
+    config.account.network = NetworkLaw::Fixed(0.25);
+    config.account.runtime_s = 0.0;
+    config.faults = vec![Fault::new(2.0, 3.0, FaultKind::Slow(4.0))];
+    let report = one(config);
+    let answered: Vec<u64> = report.windows.iter().take(3).map(|record| record.stats.answered).collect();
+    assert_eq!(answered, [0, 1, 0]);
+    let arrived: Vec<u64> = report.windows.iter().take(3).map(|record| record.stats.requests).collect();
+    assert_eq!(arrived, [1, 0, 1], "what arrives as a window ends belongs to the next");
+    let total_s = report.latency.mean() * 2.0;
+    assert!((total_s - (1.75 + 4.25)).abs() < 1e-9, "the second is slow, and warm: {total_s}");
 }
 
 #[test]

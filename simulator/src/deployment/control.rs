@@ -23,6 +23,7 @@ impl<O: Observer> Deployment<'_, O> {
             self.next_edge += 1;
             self.update_faults();
         }
+        self.drain();
         for at in 0..self.models.len() {
             if let Some((_, plan)) = self.models[at].coming.take_if(|(ready, _)| *ready <= self.now) {
                 self.put_in_force(at, plan)?;
@@ -155,6 +156,8 @@ impl<O: Observer> Deployment<'_, O> {
         self.observer.on_plan(now, &plan);
         model.report.plans.push((self.now as f64 / 1e9, plan.clone()));
         self.engine.handle_plan(now, plan);
+        // Another plan may follow at once: what this one let go was formed by it.
+        self.drain();
         Ok(())
     }
 }

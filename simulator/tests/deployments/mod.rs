@@ -45,6 +45,11 @@ impl FunctionModel for Exact {
         LogNormal { ln_mean: seconds.ln(), ln_std: 0.0 }
     }
 
+    /// Exactly: no logarithm rounds it.
+    fn seconds(&self, _memory: Mebibytes, batch: &BatchShape, _random: &mut Random) -> f64 {
+        self.seconds + self.unit_seconds * batch.shard_padded_units as f64
+    }
+
     fn init_seconds(&self, _memory: Mebibytes) -> f64 {
         self.init_seconds
     }
