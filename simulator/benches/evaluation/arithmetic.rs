@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use gateway_contract::{Mebibytes, WindowStats};
 use serde_json::{Value, json};
+use simulator::arrivals::Trace;
 use simulator::bounds::physical_floor_usd;
 use simulator::controllers::best_unbatched;
 use simulator::deployment::{ColdStarts, FixedPlan, Records, Scheduled};
@@ -15,8 +16,8 @@ use simulator::profile::{InitLaw, MemoryNeed, ModelProfile, ServiceWork};
 
 use crate::Arguments;
 use crate::cells::Cell;
-use crate::policies::{self, Plans};
-use crate::traces::{self, Trace};
+use crate::policies::{self, MINUTE_S, Plans};
+use crate::traces::{self, Load, SECONDS};
 use crate::world::{World, windows};
 
 const SEED: u64 = 1;
@@ -63,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Value {
         for (model, item_seconds, slo_s) in MODELS {
             for rate in RATES {
                 let cell = Cell { trace: traces[0].clone(), rate, model, slo_s, is_tight: false };
-                let row = ratios(&World::of(&cell, profile(item_seconds, is_quantised, SMALL)));
+                let row = ratios(&world(&cell, profile(item_seconds, is_quantised, SMALL)));
                 println!(
                     "{model:<20} {rate:>5} {:>9.3} {:>9.3} {:>9.3} {:>9.2} {:>9.2}",
                     row[0], row[1], row[2], row[3], row[4]
@@ -82,6 +83,13 @@ pub fn run(arguments: &Arguments) -> Value {
     json!({ "ratios": rows, "forced_memory": forced, "step_of_ten": step })
 }
 
+/// Two hours, or less at high rates: as many requests as two hours at 40 a second, and at least a quarter of an hour.
+fn world(cell: &Cell, function: Arc<ModelProfile>) -> World {
+    let mut world = World::of(cell, function);
+    world.seconds = (SECONDS * (40.0 / cell.rate).min(1.0) / MINUTE_S).round().max(15.0) * MINUTE_S;
+    world
+}
+
 /// Everything without cold starts: oracle / floor, then best fixed, one process, unbatched at its best and at 3008 over the oracle.
 fn ratios(world: &World) -> [f64; 5] {
     let (oracle, plans) = oracle(world);
@@ -89,6 +97,7 @@ fn ratios(world: &World) -> [f64; 5] {
     let usd = |plan| free(plan).usd_per_million;
     let mut single = World::of(&world.cell, Arc::clone(&world.known.function));
     single.known.max_process_count = 1;
+    single.seconds = world.seconds;
     [
         oracle / (physical_floor_usd(&world.known) * 1e6),
         usd(plans.fixed) / oracle,
@@ -106,7 +115,7 @@ fn oracle(world: &World) -> (f64, Plans) {
 }
 
 /// 80 ms an item in 3 GB, 0.6 s: weights shared, a copy a process, one process, unbatched.
-fn forced_memory(trace: &Trace) -> Value {
+fn forced_memory(trace: &Load) -> Value {
     println!(
         "\n3 GB, 80 ms an item, 0.6 s: dollars per million\n{:>5} {:>8} {:>8} {:>8} {:>9} {:>8}",
         "req/s", "shared", "copies", "1 proc.", "unbatched", "floor"
@@ -114,18 +123,18 @@ fn forced_memory(trace: &Trace) -> Value {
     let mut rows = Vec::new();
     for rate in RATES {
         let cell = Cell { trace: trace.clone(), rate, model: "large", slo_s: 0.6, is_tight: false };
-        let world = |per_process_mib: f64, processes: u32| {
+        let with = |per_process_mib: f64, processes: u32| {
             let need = MemoryNeed { base_mib: 2980.0 - per_process_mib, per_process_mib };
-            let mut world = World::of(&cell, profile(0.08, true, need));
+            let mut world = world(&cell, profile(0.08, true, need));
             world.known.max_process_count = processes;
             world
         };
-        let shared = world(60.0, 6);
+        let shared = with(60.0, 6);
         let unbatched = Box::new(FixedPlan::new(best_unbatched(&shared.known).plan));
         let usd = [
             oracle(&shared).0,
-            oracle(&world(2700.0, 6)).0,
-            oracle(&world(60.0, 1)).0,
+            oracle(&with(2700.0, 6)).0,
+            oracle(&with(60.0, 1)).0,
             shared.run(unbatched, SEED, ColdStarts::Free, Records::None).0.usd_per_million,
             physical_floor_usd(&shared.known) * 1e6,
         ];
@@ -141,7 +150,7 @@ fn forced_memory(trace: &Trace) -> Value {
 /// From 6 to 60 requests a second after an hour: late answers after the step and dollars of INIT, with environments warmed beforehand and not.
 fn step_of_ten() -> Value {
     let rates: Vec<f64> = (0..120).map(|minute| if minute < 60 { 1.0 } else { 10.0 }).collect();
-    let trace = Trace { name: "step", step_s: 60.0, rates: rates.into() };
+    let trace = Load { name: "step".to_owned(), trace: Trace::from_rates(rates, 60.0).unwrap() };
     let cell = Cell { trace, rate: 33.0, model: "bert-like", slo_s: 0.5, is_tight: false };
     let world = World::of(&cell, profile(0.05, true, SMALL));
     let plan = oracle(&world).1.fixed;

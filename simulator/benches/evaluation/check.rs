@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Value {
             // Wider than the objective: the formula may be wrong by as much.
             allowed_late: 0.03,
             plans: TRIED,
-            max_latency_laws: 600,
+            max_latency_laws: 5000,
         };
         let free = |controller| world.run(controller, SEED, ColdStarts::Free, Records::None).0;
         let tried = search.run(&laws, &limits);

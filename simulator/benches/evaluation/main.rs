@@ -5,7 +5,7 @@
 //! plans are found on the first seed of a cell, since the load curve is the same, and run on every seed.
 //!
 //! `--traces DIR` takes published traces, else generated ones of the same kinds; `--quick` a fixed subset; `--all` every cell; `--seeds N`;
-//! `--resume FILE` appends each finished cell and seed to a file and skips what is in it; `--threads N`; `--only WORD` cells whose name holds it;
+//! `--max-rate R` leaves busier cells out; `--resume FILE` appends each finished cell and seed to a file and skips what is in it; `--threads N`; `--only WORD` cells whose name holds it;
 //! `--check-oracle` pits the oracle against every plan that is nearly best by the formula; `--arithmetic` measures the table of "what the
 //! arithmetic says"; `--json FILE`.
 #![allow(
@@ -41,6 +41,8 @@ pub struct Arguments {
     pub coverage: Coverage,
     pub seeds: u64,
     pub threads: usize,
+    /// Requests per second above which cells are left out.
+    pub max_rate: f64,
     pub resume: Option<PathBuf>,
     pub only: Option<String>,
     pub json: Option<PathBuf>,
@@ -72,6 +74,7 @@ fn parse() -> Arguments {
         coverage: Coverage::Rotating,
         seeds: 0,
         threads: 2,
+        max_rate: f64::INFINITY,
         resume: None,
         only: None,
         json: None,
@@ -87,6 +90,7 @@ fn parse() -> Arguments {
             "--all" => arguments.coverage = Coverage::All,
             "--seeds" => arguments.seeds = value().parse().unwrap(),
             "--threads" => arguments.threads = value().parse().unwrap(),
+            "--max-rate" => arguments.max_rate = value().parse().unwrap(),
             "--resume" => arguments.resume = Some(value().into()),
             "--only" => arguments.only = Some(value()),
             "--json" => arguments.json = Some(value().into()),

@@ -25,6 +25,9 @@ const GROUPS: usize = 5;
 /// Allowances that the clairvoyant tries, as shares of the objective's: it keeps the rest for cold starts.
 const RESERVES: [f64; 4] = [1.0, 0.6, 0.3, 0.1];
 
+/// Shares of the objective's allowance that the oracle's schedule is put together with, until it keeps all of it.
+const MARGINS: [f64; 5] = [1.0, 0.9, 0.8, 0.65, 0.5];
+
 /// Policies that have to keep the objective, in the order of the tables.
 pub const BASELINES: [&str; 9] = [
     "unbatched_best",
@@ -180,12 +183,16 @@ pub fn find(world: &World, seed: u64, windows: &[WindowStats]) -> Plans {
     let minutes = minute_arrivals(windows, Duration::from_secs_f64(MINUTE_S));
     let search = PlanSearch::new(&world.known);
     let laws = representatives(&minutes);
-    let candidates = candidates(&search, &laws, if world.cell.rate > 100.0 { 8 } else { 16 });
+    let candidates = candidates(
+        &search,
+        best_unbatched(&world.known).plan,
+        &laws,
+        if world.cell.rate > 100.0 { 10 } else { 16 },
+    );
     let outcomes: Vec<Vec<MinuteOutcome>> =
         candidates.iter().map(|plan| outcomes_by_minute(world, plan, seed)).collect();
     let allowed = 1.0 - PERCENTILE;
     let schedule_of = |found: &Allotment| schedule(&candidates, found, MINUTE_S);
-    let found = allot(&outcomes, allowed).unwrap();
     let careful = RESERVES
         .iter()
         .filter_map(|reserve| allot(&outcomes, allowed * reserve).map(|found| schedule_of(&found)))
@@ -193,7 +200,9 @@ pub fn find(world: &World, seed: u64, windows: &[WindowStats]) -> Plans {
     let fixed = candidates[best_fixed(&outcomes, allowed).unwrap()].clone();
     let per_request = search.concurrency_per_request(&fixed, &laws);
     Plans {
-        schedule: schedule_of(&found),
+        schedule: feasible_schedule(world, seed, &|share| {
+            schedule_of(&allot(&outcomes, allowed * share).unwrap())
+        }),
         careful,
         triton: triton(&world.known, &search, &laws).plan,
         concurrency: minutes.iter().map(|minute| minute.requests as f64 / MINUTE_S * per_request).collect(),
@@ -202,13 +211,33 @@ pub fn find(world: &World, seed: u64, windows: &[WindowStats]) -> Plans {
     }
 }
 
+/// The cheapest schedule that keeps the objective when it is really run: where plans change, batches of both are late by a little more.
+fn feasible_schedule(
+    world: &World,
+    seed: u64,
+    of_allowance: &dyn Fn(f64) -> Vec<(f64, ServingPlan)>,
+) -> Vec<(f64, ServingPlan)> {
+    let mut last = Vec::new();
+    for share in MARGINS {
+        let plans = of_allowance(share);
+        if plans != last {
+            let outcome = world.run(scheduled(&plans), seed, ColdStarts::Free, Records::None).0;
+            if outcome.late_share <= 1.0 - PERCENTILE {
+                return plans;
+            }
+        }
+        last = plans;
+    }
+    last
+}
+
 /// What a plan comes to, minute by minute, without cold starts.
 pub fn outcomes_by_minute(world: &World, plan: &ServingPlan, seed: u64) -> Vec<MinuteOutcome> {
     let records = Records::Merged(MINUTE_S as u32);
     let (_, report) = world.run(fixed(plan), seed, ColdStarts::Free, records);
     let mut merged = windows(&report);
     // What is answered after the last arrival belongs to the last minute.
-    let minutes = (crate::traces::SECONDS / MINUTE_S) as usize;
+    let minutes = (world.seconds / MINUTE_S) as usize;
     let each = |window: &WindowStats| minute_outcomes(std::slice::from_ref(window), window.length)[0];
     let tail: Vec<MinuteOutcome> = merged.split_off(minutes.min(merged.len())).iter().map(each).collect();
     let mut outcomes: Vec<MinuteOutcome> = merged.iter().map(each).collect();
@@ -235,14 +264,19 @@ pub fn representatives(minutes: &[MinuteArrivals]) -> Vec<(f64, ArrivalLaw)> {
 }
 
 /// Plans that are best for some minute, or for all of them together, under several allowances.
-pub fn candidates(search: &PlanSearch<'_>, laws: &[(f64, ArrivalLaw)], most: usize) -> Vec<ServingPlan> {
-    let limits = |allowed_late: f64, plans: usize| SearchLimits {
-        packing: PackingPolicy::Deadline,
+pub fn candidates(
+    search: &PlanSearch<'_>,
+    unbatched: ServingPlan,
+    laws: &[(f64, ArrivalLaw)],
+    most: usize,
+) -> Vec<ServingPlan> {
+    let limits = |packing: PackingPolicy, allowed_late: f64, plans: usize| SearchLimits {
+        packing,
         per_batch_rungs: true,
         max_process_count: u32::MAX,
         allowed_late,
         plans,
-        max_latency_laws: 150,
+        max_latency_laws: 3000,
     };
     let mut wanted: Vec<ServingPlan> = Vec::new();
     let mut add = |plans: Vec<ServingPlan>| {
@@ -252,12 +286,16 @@ pub fn candidates(search: &PlanSearch<'_>, laws: &[(f64, ArrivalLaw)], most: usi
             }
         }
     };
-    let plans = |laws: &[(f64, ArrivalLaw)], allowed: f64, count: usize| -> Vec<ServingPlan> {
-        search.run(laws, &limits(allowed, count)).into_iter().map(|found| found.plan).collect()
+    let by = |packing, laws: &[(f64, ArrivalLaw)], allowed: f64, count: usize| -> Vec<ServingPlan> {
+        search.run(laws, &limits(packing, allowed, count)).into_iter().map(|found| found.plan).collect()
     };
+    let plans =
+        |laws: &[(f64, ArrivalLaw)], allowed, count| by(PackingPolicy::Deadline, laws, allowed, count);
     for (allowed, count) in [(0.01, 2), (0.005, 1), (0.02, 1), (0.002, 1)] {
         add(plans(laws, allowed, count));
     }
+    add(by(PackingPolicy::Fifo, laws, 0.01, 1));
+    add(vec![unbatched]);
     for allowed in [0.01, 0.02, 0.004] {
         for law in laws.iter().rev() {
             add(plans(std::slice::from_ref(law), allowed, 1));

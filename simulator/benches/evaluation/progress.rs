@@ -27,6 +27,7 @@ pub struct CellRuns {
 pub fn run_all(arguments: &Arguments) -> Vec<CellRuns> {
     let traces = traces::load(arguments.traces.as_ref());
     let mut cells = choose(&traces, arguments.coverage);
+    cells.retain(|cell| cell.rate <= arguments.max_rate);
     if let Some(word) = &arguments.only {
         cells.retain(|cell| cell.name().contains(word.as_str()));
     }

@@ -31,6 +31,8 @@ struct Figures {
     usd_spread: f64,
     late: f64,
     late_worst: f64,
+    /// INIT as a share of all dollars.
+    init_share: f64,
     trials: f64,
     change_points: f64,
 }
@@ -67,6 +69,7 @@ fn figures(cell: &CellRuns, policy: &str) -> Option<Figures> {
         usd_spread: variance.sqrt(),
         late: mean("late_share"),
         late_worst: runs.iter().map(|run| run["late_share"].as_f64().unwrap_or(0.0)).fold(0.0, f64::max),
+        init_share: mean("init_share"),
         trials: mean("trials"),
         change_points: mean("change_points"),
     })
@@ -150,11 +153,12 @@ fn print_cell(cell: &CellRuns) {
         let Some(it) = figures(cell, policy) else { continue };
         let mark = if it.late > 1.0 - PERCENTILE { "misses" } else { "" };
         println!(
-            "  {policy:<16} {:>9.3} ± {:<7.3} {:>7.2} % (worst {:.2} %) {mark}",
+            "  {policy:<16} {:>9.3} ± {:<7.3} {:>7.2} % (worst {:.2} %) {:>6.1} % INIT  {mark}",
             it.usd,
             it.usd_spread,
             it.late * 100.0,
-            it.late_worst * 100.0
+            it.late_worst * 100.0,
+            it.init_share * 100.0
         );
     }
 }
@@ -199,6 +203,7 @@ fn row(cell: &CellRuns) -> Value {
                 "deviation": it.usd_spread,
                 "late_share": it.late,
                 "worst_late_share": it.late_worst,
+                "init_share": it.init_share,
                 "trials": it.trials,
                 "change_points": it.change_points,
             });

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub late_share: f64,
     pub mean_fill: f64,
     pub cold_starts: f64,
+    /// INIT, of cold starts and of environments warmed for a plan, as a share of all dollars.
+    pub init_share: f64,
     pub trials: f64,
     pub change_points: f64,
     pub plans: f64,
@@ -53,6 +55,7 @@ impl Outcome {
             "late_share": self.late_share,
             "mean_fill": self.mean_fill,
             "cold_starts": self.cold_starts,
+            "init_share": self.init_share,
             "trials": self.trials,
             "change_points": self.change_points,
             "plans": self.plans,
@@ -66,6 +69,8 @@ pub struct World {
     pub cell: Cell,
     pub known: Known,
     pub account: Account,
+    /// Length of a run.
+    pub seconds: f64,
 }
 
 impl World {
@@ -88,7 +93,7 @@ impl World {
             network_seconds: NETWORK_S,
             runtime_seconds: RUNTIME_S,
         };
-        Self { cell: cell.clone(), known, account }
+        Self { cell: cell.clone(), known, account, seconds: SECONDS }
     }
 
     /// The production tuner's settings: defaults, but for where it may look.
@@ -108,7 +113,7 @@ impl World {
         }
     }
 
-    /// Runs two hours under a controller.
+    /// Runs under a controller.
     pub fn run(
         &self,
         controller: Box<dyn Controller>,
@@ -117,7 +122,7 @@ impl World {
         records: Records,
     ) -> (Outcome, ModelReport) {
         let began = cpu_seconds();
-        let arrivals = Box::new(self.cell.trace.arrivals(self.cell.rate));
+        let arrivals = self.cell.trace.arrivals(self.cell.rate);
         let model = ModelConfig {
             slo_percentile: PERCENTILE,
             ..ModelConfig::new(self.cell.model, Arc::clone(&self.known.function), arrivals, controller)
@@ -125,7 +130,7 @@ impl World {
         let config = DeploymentConfig {
             account: Account { cold_starts, ..self.account.clone() },
             records,
-            ..DeploymentConfig::new(vec![model], SECONDS, seed)
+            ..DeploymentConfig::new(vec![model], self.seconds, seed)
         };
         let mut report = run(config, &mut Unobserved).unwrap();
         let model = report.models.remove(0);
@@ -134,6 +139,7 @@ impl World {
             late_share: 1.0 - model.share_within_slo(),
             mean_fill: model.mean_fill(),
             cold_starts: model.counts.cold_starts as f64,
+            init_share: (model.usd.init + model.usd.warm_up) / model.usd.total(),
             trials: model.controller_counts.trials as f64,
             change_points: model.controller_counts.change_points as f64,
             plans: model.plans.len() as f64,

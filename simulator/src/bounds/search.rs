@@ -50,7 +50,7 @@ pub struct PlanScore {
     pub plan: ServingPlan,
     /// Dollars per request.
     pub usd_per_request: f64,
-    /// Share of requests outside the objective.
+    /// Share of requests outside the objective; of a plan that misses it, at least so much.
     pub late_share: f64,
     /// Mean items of a batch.
     pub mean_fill: f64,
@@ -120,14 +120,16 @@ impl<'a> PlanSearch<'a> {
         let table = |(weight, law): &(f64, ArrivalLaw)| {
             ArrivalTable::new(law, self.known.max_batch_size, horizon).ok().map(|table| (*weight, table))
         };
-        let tables: Vec<(f64, ArrivalTable)> = laws.iter().filter_map(table).collect();
+        let mut tables: Vec<(f64, ArrivalTable)> = laws.iter().filter_map(table).collect();
+        // The law of most requests first: what misses the objective there needs no look at the others.
+        let share = |(weight, table): &(f64, ArrivalTable)| weight * table.law().requests_per_second;
+        tables.sort_by(|a, b| share(b).total_cmp(&share(a)));
         if tables.is_empty() {
             return Vec::new();
         }
         let mut drafts = self.drafts(&tables, limits);
         drafts.sort_by(|a, b| a.usd_per_request.total_cmp(&b.usd_per_request));
         let mut found: Vec<PlanScore> = Vec::new();
-        let mut least_late: Option<PlanScore> = None;
         for draft in drafts.iter().take(limits.max_latency_laws) {
             let scored = self.score(draft, &tables, limits);
             if scored.late_share <= limits.allowed_late {
@@ -135,14 +137,14 @@ impl<'a> PlanSearch<'a> {
                 if found.len() >= limits.plans {
                     break;
                 }
-            } else if least_late.as_ref().is_none_or(|least| scored.late_share < least.late_share) {
-                least_late = Some(scored);
             }
         }
         if found.is_empty() {
-            let dearest = drafts.last().map(|draft| self.score(draft, &tables, limits));
-            let candidates = least_late.into_iter().chain(dearest);
-            found.extend(candidates.min_by(|a, b| a.late_share.total_cmp(&b.late_share)));
+            // Nothing waits: what is missed then is missed by every plan.
+            let whole = SearchLimits { allowed_late: f64::INFINITY, ..*limits };
+            let alone = drafts.iter().filter(|draft| draft.bound == 1 && !draft.is_mixed);
+            let scored = alone.map(|draft| self.score(draft, &tables, &whole));
+            found.extend(scored.min_by(|a, b| a.late_share.total_cmp(&b.late_share)));
         }
         found
     }
@@ -287,19 +289,22 @@ impl<'a> PlanSearch<'a> {
     fn score(&self, draft: &Draft, tables: &[(f64, ArrivalTable)], limits: &SearchLimits) -> PlanScore {
         let assignment = self.assignment(draft, limits);
         let mut fill = FillLaw::with_capacity(self.known.max_batch_size);
-        let (mut late, mut requests, mut in_flight, mut batches, mut weights) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let (mut late, mut in_flight, mut batches, mut weights) = (0.0, 0.0, 0.0, 0.0);
+        let share = |weight: f64, table: &ArrivalTable| weight * table.law().requests_per_second;
+        let requests: f64 = tables.iter().map(|(weight, table)| share(*weight, table)).sum();
         for (weight, table) in tables {
             let curve = self.curve(table, limits, draft.quantile, draft.slowest);
             let gathering =
                 Gathering { table, curve: &curve, max_batch_size: draft.bound, max_queue_delay: draft.delay };
             fill.set(&gathering);
             let (late_share, concurrency) = self.latency(&gathering, &fill, &assignment);
-            let share = weight * table.law().requests_per_second;
-            late += share * late_share;
-            requests += share;
+            late += share(*weight, table) * late_share;
             in_flight += weight * concurrency;
             batches += weight * fill.batches_per_second();
             weights += weight;
+            if late > limits.allowed_late * requests {
+                break;
+            }
         }
         PlanScore {
             plan: self.plan(draft, &assignment, limits),

@@ -2,7 +2,7 @@
 //!
 //! As published, MBS sorts requests by size into several buffers, each with memory, batch bound and time-out, and searches that space by
 //! Bayesian optimization over BATCH's kind of model, since a grid grows with the power of the buffers. With one size of requests there is one
-//! buffer. In its favour: the service law is the true one, and it searches anew every ten minutes.
+//! buffer. In its favour: the service law is the true one, and it searches anew every half an hour.
 //! Reference: Ali, Pinciroli, Yan and Smirni, "Optimizing inference serving on serverless platforms", PVLDB 15(10), 2022.
 
 use gateway_contract::WindowStats;
@@ -15,8 +15,8 @@ use super::timed_batches::{TimedBatches, TimedPlan};
 use crate::bounds::Known;
 
 /// Seconds of the first searches, and between later ones.
-const FIRST_S: [f64; 3] = [60.0, 180.0, 300.0];
-const EVERY_S: f64 = 600.0;
+const FIRST_S: [f64; 2] = [60.0, 300.0];
+const EVERY_S: f64 = 1800.0;
 /// Configurations that one search evaluates.
 const EVALUATIONS: u32 = 40;
 
@@ -36,8 +36,8 @@ pub fn mbs(known: &Known, seed: u64) -> Periodic<MbsPlanner> {
 
 impl Planner for MbsPlanner {
     fn plan(&mut self, windows: &[WindowStats]) -> Option<Chosen> {
-        // The last ten minutes: what it searches for again and again.
-        let recent = &windows[windows.len().saturating_sub(600)..];
+        // What has arrived since about the last search.
+        let recent = &windows[windows.len().saturating_sub(1800)..];
         let process = Mmpp::fit(recent)?;
         let model = TimedBatches::new(&self.known, &process);
         self.seed = self.seed.wrapping_add(1);

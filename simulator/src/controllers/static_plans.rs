@@ -73,7 +73,7 @@ pub fn triton(known: &Known, search: &PlanSearch<'_>, laws: &[(f64, ArrivalLaw)]
         max_process_count: 1,
         allowed_late: 1.0 - known.slo_percentile,
         plans: 1,
-        max_latency_laws: 400,
+        max_latency_laws: 3000,
     };
     match search.run(laws, &limits).into_iter().next() {
         Some(best) => StaticPlan { plan: best.plan, concurrency: best.concurrency },

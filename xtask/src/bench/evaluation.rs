@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// Threads: 2.
     #[arg(long)]
     threads: Option<usize>,
+    /// Leaves cells with more requests per second out.
+    #[arg(long)]
+    max_rate: Option<f64>,
     /// Only cells whose name holds this.
     #[arg(long)]
     only: Option<String>,
@@ -49,6 +52,7 @@ pub(super) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
     let numbers = [
         ("--seeds", arguments.seeds.map(|seeds| seeds.to_string())),
         ("--threads", arguments.threads.map(|threads| threads.to_string())),
+        ("--max-rate", arguments.max_rate.map(|rate| rate.to_string())),
         ("--only", arguments.only.clone()),
     ];
     for (option, value) in numbers {
