@@ -217,6 +217,8 @@ impl<'o, O: Observer> Deployment<'o, O> {
             let due = self.engine.poll_timeout().map_or(u64::MAX, |(at, _)| at.as_nanos());
             self.advance(ends.min(due).max(self.now))?;
         }
+        let is_released = (0..self.models.len()).all(|at| self.limits.in_flight(at) == 0);
+        debug_assert!(is_released, "what ended keeps no place of the account");
         let left: Vec<RequestId> = self.open.iter().map(|(id, _)| RequestId(id)).collect();
         for (_, open) in self.open.iter() {
             self.models[usize::from(open.model)].report.counts.unanswered += 1;
