@@ -17,4 +17,5 @@ pub mod profile;
 pub mod random;
 pub mod report;
 pub mod study;
+pub mod scenario;
 pub mod world;

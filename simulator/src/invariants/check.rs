@@ -14,8 +14,8 @@ use crate::deployment::run;
 pub struct Verdict {
     /// What did not hold.
     pub findings: Findings,
-    /// Equal for equal logs.
-    pub fingerprint: u64,
+    /// Equal for equal logs; `None` if it was not asked for.
+    pub fingerprint: Option<u64>,
     /// Requests that arrived.
     pub requests: u64,
     /// Batches that were sent.
@@ -25,11 +25,15 @@ pub struct Verdict {
 /// Runs a world once.
 #[must_use]
 pub fn check(world: &World) -> Verdict {
+    judge(world, |watch| watch)
+}
+
+fn judge(world: &World, prepare: impl FnOnce(Watch) -> Watch) -> Verdict {
     let exploration = (0..).zip(&world.models).filter_map(|(at, model)| match &model.steering {
         Steering::Tuner(settings, _) => Some((ModelId(at), settings.exploration)),
         Steering::Plans(_) => None,
     });
-    let mut watch = Watch::new(world.account.clone(), exploration.collect::<BTreeMap<_, _>>());
+    let mut watch = prepare(Watch::new(world.account.clone(), exploration.collect::<BTreeMap<_, _>>()));
     let ended = world.config().map_err(|error| error.to_string());
     let ended = ended.and_then(|config| run(config, &mut watch).map_err(|error| error.to_string()));
     match ended {
@@ -43,10 +47,13 @@ pub fn check(world: &World) -> Verdict {
 /// Runs a world twice: what holds must hold, and both logs must be equal.
 #[must_use]
 pub fn check_twice(world: &World) -> Verdict {
-    let mut verdict = check(world);
-    let again = check(world);
-    verdict.findings.check(verdict.fingerprint == again.fingerprint, Rule::EqualLogs, Timestamp::ZERO, || {
-        format!("fingerprints {:x} and {:x} of one seed", verdict.fingerprint, again.fingerprint)
-    });
+    let mut verdict = judge(world, Watch::with_fingerprint);
+    let again = judge(world, Watch::with_fingerprint);
+    verdict.findings.check(
+        verdict.fingerprint == again.fingerprint,
+        Rule::EqualLogs,
+        Timestamp::ZERO,
+        || format!("fingerprints {:x?} and {:x?} of one seed", verdict.fingerprint, again.fingerprint),
+    );
     verdict
 }

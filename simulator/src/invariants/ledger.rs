@@ -96,7 +96,8 @@ impl Ledger {
         let gb_seconds = dispatch.memory_mib.gibibytes() * observation.billed.as_secs_f64();
         let bill = if has_run { gb_seconds * per_gb_second + economics.prices.request_usd() } else { 0.0 };
         // What the bill of a lost answer says the gateway never sees: it knows only how long it waited.
-        let is_right = if is_lost { usd > 0.0 && usd <= bill * (1.0 + ROUNDING) } else { is_close(usd, bill) };
+        let is_right =
+            if is_lost { usd > 0.0 && usd <= bill * (1.0 + ROUNDING) } else { is_close(usd, bill) };
         findings.check(is_right, Rule::Money, now, || {
             format!("batch {} is billed {usd} USD, by its own numbers {bill}", dispatch.batch)
         });
@@ -153,7 +154,9 @@ impl Ledger {
         let allowed = EXPECTED_AND_TRUE * max_usd_per_hour * (1.0 + seconds / 3600.0)
             + 2.0 * sums.most_canary_usd_in_a_window;
         findings.check(spent <= allowed, Rule::ExplorationDollars, Timestamp::ZERO, || {
-            format!("exploration of model {model} cost {spent} USD in {seconds} s, {allowed} at most were allowed")
+            format!(
+                "exploration of model {model} cost {spent} USD in {seconds} s, {allowed} at most were allowed"
+            )
         });
     }
 }

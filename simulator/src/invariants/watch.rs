@@ -22,7 +22,8 @@ const AFTERMATH: Duration = Duration::from_secs(1_000);
 pub struct Watch {
     reference: Reference,
     ledger: Ledger,
-    digest: Digest,
+    /// `None`: nobody wants it, and it costs more than all else here.
+    digest: Option<Digest>,
     account: Account,
     exploration: BTreeMap<ModelId, ExplorationLimits>,
     owners: BTreeMap<RequestId, ModelId>,
@@ -37,12 +38,24 @@ impl Watch {
         Self {
             reference: Reference::default(),
             ledger: Ledger::default(),
-            digest: Digest::default(),
+            digest: None,
             account,
             exploration,
             owners: BTreeMap::new(),
             batches: 0,
             requests: 0,
+        }
+    }
+
+    /// The same, with a fingerprint of the log.
+    #[must_use]
+    pub fn with_fingerprint(self) -> Self {
+        Self { digest: Some(Digest::default()), ..self }
+    }
+
+    fn log(&mut self, entry: std::fmt::Arguments<'_>) {
+        if let Some(digest) = &mut self.digest {
+            digest.add(entry);
         }
     }
 
@@ -65,10 +78,10 @@ impl Watch {
         self.reference.findings_mut()
     }
 
-    /// Equal for equal logs.
+    /// Equal for equal logs; `None` if it was not asked for.
     #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        self.digest.value()
+    pub fn fingerprint(&self) -> Option<u64> {
+        self.digest.map(Digest::value)
     }
 
     /// Requests that arrived, and batches that were sent.
@@ -80,19 +93,22 @@ impl Watch {
 
 impl Observer for Watch {
     fn on_plan(&mut self, now: Timestamp, plan: &ServingPlan) {
-        self.digest.add(format_args!("{now:?} {plan:?}"));
+        self.log(format_args!("{now:?} {plan:?}"));
         if let (Some(canary), Some(limits)) = (&plan.canary, self.exploration.get(&plan.model)) {
             let share = 1.0 / f64::from(canary.every);
             let is_within = share <= limits.max_share * (1.0 + 1e-9);
             self.reference.findings_mut().check(is_within, Rule::CanaryShare, now, || {
-                format!("plan {} sends {share} of its batches to a canary, {} may go", plan.revision, limits.max_share)
+                format!(
+                    "plan {} sends {share} of its batches to a canary, {} may go",
+                    plan.revision, limits.max_share
+                )
             });
         }
         self.reference.handle_plan(now, plan);
     }
 
     fn on_request(&mut self, now: Timestamp, request: &RequestMeta, admission: Result<(), Rejection>) {
-        self.digest.add(format_args!("{now:?} {request:?} {admission:?}"));
+        self.log(format_args!("{now:?} {request:?} {admission:?}"));
         self.requests += 1;
         self.owners.insert(request.id, request.model);
         self.ledger.arrive(request.model, admission.is_err());
@@ -100,7 +116,7 @@ impl Observer for Watch {
     }
 
     fn on_dispatch(&mut self, now: Timestamp, dispatch: &Dispatch) {
-        self.digest.add(format_args!("{now:?} {dispatch:?}"));
+        self.log(format_args!("{now:?} {dispatch:?}"));
         self.batches += 1;
         self.ledger.dispatch(now, dispatch.batch);
         self.reference.handle_dispatch(now, dispatch);
@@ -114,7 +130,7 @@ impl Observer for Watch {
         observation: &ServiceObservation,
         usd: f64,
     ) {
-        self.digest.add(format_args!("{now:?} {} {outcome:?} {observation:?} {usd}", dispatch.batch));
+        self.log(format_args!("{now:?} {} {outcome:?} {observation:?} {usd}", dispatch.batch));
         let ended = (dispatch, outcome, observation);
         self.ledger.outcome(now, &self.account, ended, usd, self.reference.findings_mut());
         self.reference.handle_outcome(now, dispatch.batch, outcome);
@@ -128,14 +144,19 @@ impl Observer for Watch {
         _latency: Duration,
         outcome: &RequestOutcome,
     ) {
-        self.digest.add(format_args!("{now:?} {request} {outcome:?}"));
+        self.log(format_args!("{now:?} {request} {outcome:?}"));
         let has_all = matches!(outcome, RequestOutcome::Answered { failed } if failed.is_empty());
         self.ledger.answer(model, has_all);
         self.reference.handle_answer(now, request, outcome);
     }
 
+    fn on_stray_answer(&mut self, now: Timestamp, request: RequestId, outcome: &RequestOutcome) {
+        self.log(format_args!("{now:?} stray {request} {outcome:?}"));
+        self.reference.handle_answer(now, request, outcome);
+    }
+
     fn on_cancel(&mut self, now: Timestamp, request: RequestId) {
-        self.digest.add(format_args!("{now:?} cancel {request}"));
+        self.log(format_args!("{now:?} cancel {request}"));
         if let Some(model) = self.owners.get(&request) {
             self.ledger.cancel(*model);
         }
@@ -143,25 +164,25 @@ impl Observer for Watch {
     }
 
     fn on_event(&mut self, now: Timestamp, event: &Event) {
-        self.digest.add(format_args!("{now:?} {event:?}"));
+        self.log(format_args!("{now:?} {event:?}"));
     }
 
     fn on_window(&mut self, model: ModelId, stats: &WindowStats) {
-        self.digest.add(format_args!("{model} {stats:?}"));
+        self.log(format_args!("{model} {stats:?}"));
         self.ledger.window(model, stats);
     }
 
     fn on_tuner_event(&mut self, model: ModelId, event: &TunerEvent) {
-        self.digest.add(format_args!("{model} {event:?}"));
+        self.log(format_args!("{model} {event:?}"));
     }
 
     fn on_drain(&mut self, now: Timestamp) {
-        self.digest.add(format_args!("{now:?} drain"));
+        self.log(format_args!("{now:?} drain"));
         self.reference.handle_drain(now);
     }
 
     fn on_end(&mut self, now: Timestamp, unanswered: &[RequestId]) {
-        self.digest.add(format_args!("{now:?} end {unanswered:?}"));
+        self.log(format_args!("{now:?} end {unanswered:?}"));
         self.reference.handle_end(now + AFTERMATH);
     }
 }

@@ -11,6 +11,7 @@ mod replay;
 mod simulator;
 mod soak;
 mod step;
+mod worlds;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,6 +73,10 @@ enum Name {
     Soak(soak::Arguments),
     /// A step of the load under a live gateway.
     Step(step::Arguments),
+    /// Situations with bands for cost, latency and decisions, over several seeds.
+    Scenarios(worlds::ScenarioArguments),
+    /// Random worlds with faults, judged by a reference model of what must hold.
+    Worlds(worlds::Arguments),
 }
 
 /// Runs it.
@@ -107,6 +112,8 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         Name::Simulator(arguments) => simulator::run(setup, arguments, json),
         Name::Soak(arguments) => soak::run(setup, arguments, json),
         Name::Step(arguments) => step::run(setup, arguments, json),
+        Name::Scenarios(arguments) => worlds::run_scenarios(setup, arguments, json),
+        Name::Worlds(arguments) => worlds::run(setup, arguments, json),
     }
 }
 

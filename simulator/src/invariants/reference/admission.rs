@@ -60,7 +60,9 @@ impl Reference {
             reasons.push(Refusal::UnknownModel);
             return reasons;
         };
-        if meta.items == 0 || matches!(&meta.item_bytes, ItemBytes::Each(each) if each.len() != meta.items as usize) {
+        if meta.items == 0
+            || matches!(&meta.item_bytes, ItemBytes::Each(each) if each.len() != meta.items as usize)
+        {
             reasons.push(Refusal::Invalid);
             return reasons;
         }
@@ -101,7 +103,9 @@ fn waves(model: &ModelReference) -> u32 {
     let plan = &model.plan;
     let waves = match plan.packing {
         PackingPolicy::None => model.queue.arrivals.len() as u64 / u64::from(plan.max_in_flight),
-        PackingPolicy::Fifo => model.queue.items / (u64::from(plan.max_batch_size) * u64::from(plan.max_in_flight)),
+        PackingPolicy::Fifo => {
+            model.queue.items / (u64::from(plan.max_batch_size) * u64::from(plan.max_in_flight))
+        }
         PackingPolicy::Deadline => 0,
     };
     u32::try_from(waves).unwrap_or(u32::MAX)

@@ -19,7 +19,10 @@ impl Reference {
         let holds = has_reason(model, oldest, self.is_draining, now, dispatch.reason);
         let (items, most) = (model.queue.items, model.plan.max_batch_size);
         self.findings.check(holds, Rule::CloseReason, now, || {
-            format!("batch {} of {} closed as {:?} while {items} waited, {most} fill one", dispatch.batch, dispatch.items, dispatch.reason)
+            format!(
+                "batch {} of {} closed as {:?} while {items} waited, {most} fill one",
+                dispatch.batch, dispatch.items, dispatch.reason
+            )
         });
     }
 
@@ -41,7 +44,12 @@ impl Reference {
     }
 
     /// In order of arrival, each request whole before the next.
-    fn overtaken_in_line(&self, model: &ModelReference, now: Timestamp, dispatch: &Dispatch) -> Option<String> {
+    fn overtaken_in_line(
+        &self,
+        model: &ModelReference,
+        now: Timestamp,
+        dispatch: &Dispatch,
+    ) -> Option<String> {
         let mut line = model.queue.arrivals.values();
         let mut parts = dispatch.parts.iter().peekable();
         while let Some(part) = parts.next() {
@@ -58,7 +66,12 @@ impl Reference {
     }
 
     /// Within a lane, in order of urgency.
-    fn overtaken_in_lane(&self, model: &ModelReference, now: Timestamp, dispatch: &Dispatch) -> Option<String> {
+    fn overtaken_in_lane(
+        &self,
+        model: &ModelReference,
+        now: Timestamp,
+        dispatch: &Dispatch,
+    ) -> Option<String> {
         let lead = self.starving(model, now);
         for part in &dispatch.parts {
             if Some(part.request) == lead {

@@ -41,7 +41,8 @@ impl Reference {
         self.findings.check(count == dispatch.items as usize && count > 0, Rule::OnePlace, now, || {
             format!("batch {batch} says {} items and holds {count}", dispatch.items)
         });
-        self.flights.insert(batch, Flight { model: dispatch.model, items, attempt: dispatch.attempt, unknowns });
+        self.flights
+            .insert(batch, Flight { model: dispatch.model, items, attempt: dispatch.attempt, unknowns });
     }
 
     /// Bounds, place and words of the plan in force.
@@ -67,14 +68,14 @@ impl Reference {
             ),
             (!runs_where_planned(plan, dispatch), "runs elsewhere than its rung or canary"),
             (dispatch.service_time_upper != model.upper(dispatch.items), "names another upper service time"),
-            (
-                dispatch.latest_deadline.unwrap_or(Timestamp::MAX) != latest,
-                "names another latest deadline",
-            ),
+            (dispatch.latest_deadline.unwrap_or(Timestamp::MAX) != latest, "names another latest deadline"),
         ];
         for (_, breach) in breaches.iter().filter(|(is_breach, _)| *is_breach) {
             self.findings.note(Rule::PlanBounds, now, || {
-                format!("batch {} of {} items, {bytes} bytes {breach} (plan {})", dispatch.batch, dispatch.items, plan.revision)
+                format!(
+                    "batch {} of {} items, {bytes} bytes {breach} (plan {})",
+                    dispatch.batch, dispatch.items, plan.revision
+                )
             });
         }
     }
@@ -128,7 +129,8 @@ impl Reference {
     fn check_again(&mut self, now: Timestamp, dispatch: &Dispatch, parent: BatchId) -> u32 {
         let Some(model) = self.models.get_mut(&dispatch.model) else { return 0 };
         let Some(again) = model.again.get_mut(&parent) else {
-            self.findings.note(Rule::Retries, now, || {
+            let rule = if model.denied.contains(&parent) { Rule::RetryBudget } else { Rule::Retries };
+            self.findings.note(rule, now, || {
                 format!("batch {} goes out again after {parent}, of which nothing may", dispatch.batch)
             });
             return 0;
@@ -160,7 +162,8 @@ impl Reference {
         let last = part.first_item.saturating_add(part.items);
         let is_valid = part.items >= 1 && last <= request.meta.items && request.meta.model == dispatch.model;
         if !is_valid {
-            self.findings.note(Rule::OwnAnswer, now, || format!("batch {batch} holds {part:?}: no such items"));
+            self.findings
+                .note(Rule::OwnAnswer, now, || format!("batch {batch} holds {part:?}: no such items"));
             return;
         }
         self.findings.check(!request.is_expired, Rule::Deadline, now, || {

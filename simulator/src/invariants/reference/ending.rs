@@ -11,16 +11,22 @@ impl Reference {
     pub fn handle_answer(&mut self, now: Timestamp, id: RequestId, outcome: &RequestOutcome) {
         self.advance(now);
         let Some(request) = self.requests.get(&id) else {
-            let what = if self.gone.contains(&id) { "was answered or cancelled before" } else { "was not admitted" };
+            let what =
+                if self.gone.contains(&id) { "was answered or cancelled before" } else { "was not admitted" };
             self.findings.note(Rule::ExactlyOnce, now, || format!("an answer for {id}, which {what}"));
             return;
         };
         let breach = match outcome {
-            RequestOutcome::Answered { failed } => own_answer(request, failed).map(|what| (Rule::OwnAnswer, what)),
-            RequestOutcome::DeadlineExceeded => self.early_end(now, request).map(|what| (Rule::Deadline, what)),
+            RequestOutcome::Answered { failed } => {
+                own_answer(request, failed).map(|what| (Rule::OwnAnswer, what))
+            }
+            RequestOutcome::DeadlineExceeded => {
+                self.early_end(now, request).map(|what| (Rule::Deadline, what))
+            }
         };
         let is_late = request.is_expired && matches!(outcome, RequestOutcome::Answered { .. });
-        self.findings.check(!is_late, Rule::Deadline, now, || format!("{id} was answered at or after its deadline"));
+        self.findings
+            .check(!is_late, Rule::Deadline, now, || format!("{id} was answered at or after its deadline"));
         if let Some((rule, what)) = breach {
             self.findings.note(rule, now, || format!("{id} {what}"));
         }

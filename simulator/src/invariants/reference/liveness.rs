@@ -19,14 +19,23 @@ impl Reference {
             if let Some(oldest) = oldest.filter(|_| has_place) {
                 let due = closes_at(&model.plan, &model.queue, oldest.arrival, self.is_draining).max(calm);
                 if due + CLOCK < now {
-                    breaches.push((due, format!("{} items of model {id} wait, the oldest {:?}", model.queue.items, oldest.meta.id)));
+                    breaches.push((
+                        due,
+                        format!(
+                            "{} items of model {id} wait, the oldest {:?}",
+                            model.queue.items, oldest.meta.id
+                        ),
+                    ));
                 }
             }
             if model.in_flight < model.surely_allowed() {
                 for (batch, again) in model.again.iter().filter(|(_, it)| it.live > 0 && !it.is_open) {
                     let due = again.ready_to.max(calm);
                     if due + CLOCK < now {
-                        breaches.push((due, format!("{} items of batch {batch} do not go out again", again.live)));
+                        breaches.push((
+                            due,
+                            format!("{} items of batch {batch} do not go out again", again.live),
+                        ));
                     }
                 }
             }

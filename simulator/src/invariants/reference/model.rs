@@ -65,6 +65,8 @@ pub(super) struct ModelReference {
     pub(super) is_corrected: bool,
     /// By the batch that ended.
     pub(super) again: BTreeMap<BatchId, Again>,
+    /// Batches whose retry the budget did not allow.
+    pub(super) denied: std::collections::BTreeSet<BatchId>,
     /// When more than a full batch waited last.
     pub(super) overloaded_at: Option<Timestamp>,
 }
@@ -82,6 +84,7 @@ impl ModelReference {
             since_canary: 0,
             is_corrected: false,
             again: BTreeMap::new(),
+            denied: std::collections::BTreeSet::new(),
             overloaded_at: None,
         }
     }

@@ -38,7 +38,8 @@ impl Reference {
                 let wait = retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));
                 let running = model.in_flight;
                 model.was_throttled = true;
-                let level = model.pause.filter(|it| now < it.until).map_or(running, |it| it.level.min(running));
+                let level =
+                    model.pause.filter(|it| now < it.until).map_or(running, |it| it.level.min(running));
                 if let Some(wait) = wait {
                     let until = model.pause.map_or(now + wait, |it| it.until.max(now + wait));
                     model.pause = Some(Pause { until, level });
@@ -157,8 +158,10 @@ impl Reference {
         let service = model.upper(u32::try_from(live.len()).unwrap_or(u32::MAX));
         let deadline = |id: &RequestId| self.requests.get(id).map_or(Timestamp::MAX, |it| it.deadline());
         let (late, rest): (Live, Live) = live.iter().partition(|(id, _)| deadline(id) < ready_from + service);
-        let (perhaps, in_time): (Live, Live) = rest.iter().partition(|(id, _)| deadline(id) < ready_to + service);
-        let budget = if rest.is_empty() { Budget::Denies } else { model.bucket.ask(now, !in_time.is_empty()) };
+        let (perhaps, in_time): (Live, Live) =
+            rest.iter().partition(|(id, _)| deadline(id) < ready_to + service);
+        let budget =
+            if rest.is_empty() { Budget::Denies } else { model.bucket.ask(now, !in_time.is_empty()) };
         if budget != Budget::Denies {
             let items = u32::try_from(rest.len()).unwrap_or(u32::MAX);
             let again = Again {
@@ -173,6 +176,8 @@ impl Reference {
                 is_open: budget == Budget::Open || !perhaps.is_empty(),
             };
             model.again.insert(batch, again);
+        } else if !rest.is_empty() {
+            model.denied.insert(batch);
         }
         self.put(&late, Place::Failed(failure));
         let (open, sure) = match budget {

@@ -61,7 +61,8 @@ fn plan(random: &mut Random, model: u16, revision: u64) -> ServingPlan {
         deadline_margin: ms(2),
         service_time_upper: ServiceTimeTable::new(vec![(1, ms(10)), (101, ms(110))]).unwrap(),
         rungs: vec![rung(2, "small"), rung(10_000, "large")],
-        canary: (below(random, 2) == 0).then(|| Canary { rung: rung(6, "canary"), every: 2 + small(random, 5) }),
+        canary: (below(random, 2) == 0)
+            .then(|| Canary { rung: rung(6, "canary"), every: 2 + small(random, 5) }),
         retry: RetryLimits {
             budget_ratio: [0.0, 0.1, 0.5][small(random, 3) as usize],
             budget_min_per_second: [0.0, 2.0, 100.0][small(random, 3) as usize],
@@ -81,7 +82,11 @@ fn request(random: &mut Random, id: u64, models: u64, now: Timestamp) -> Request
         id: RequestId(id),
         model: ModelId(u16::try_from(below(random, models)).unwrap()),
         items,
-        item_bytes: if below(random, 2) == 0 { ItemBytes::Uniform(uniform) } else { ItemBytes::Each(each.into()) },
+        item_bytes: if below(random, 2) == 0 {
+            ItemBytes::Uniform(uniform)
+        } else {
+            ItemBytes::Each(each.into())
+        },
         response_bytes_per_item: small(random, 150),
         class: u16::try_from(below(random, 4)).unwrap(),
         priority: u8::try_from(below(random, 3)).unwrap(),
@@ -95,7 +100,8 @@ fn outcome(random: &mut Random, items: u32, faults: u64) -> BatchOutcome {
     }
     match below(random, 8) {
         0 => {
-            let wait = ms(below(random, 50));
+            let longest = if below(random, 5) == 0 { 70_000 } else { 50 };
+            let wait = ms(below(random, longest));
             BatchOutcome::Throttled { retry_after: (below(random, 2) == 0).then_some(wait) }
         }
         1 => BatchOutcome::FunctionError,
@@ -138,7 +144,8 @@ fn log_of(seed: u64, faults: u64) -> Log {
     let mut requests = Vec::new();
     let mut now = Timestamp::ZERO + ms(1);
     for id in 0..100 {
-        now = now + ms(below(&mut random, 8));
+        let gap = if below(&mut random, 40) == 0 { 40_000 } else { 8 };
+        now = now + ms(below(&mut random, gap));
         agenda.insert((now, 1_000 + requests.len(), Action::Request(requests.len())));
         requests.push(request(&mut random, id, models, now));
         if below(&mut random, 8) == 0 {
@@ -294,7 +301,8 @@ fn a_strangers_failure_is_named() {
 fn an_item_in_two_batches_is_named() {
     is_named(Rule::OnePlace, |log| {
         let is_first = |step: &Step| matches!(step, Step::Dispatch(it) if it.parent.is_none());
-        let (Some(at), Some(last)) = (find(log, is_first), log.iter().rposition(|(_, it)| is_first(it))) else {
+        let (Some(at), Some(last)) = (find(log, is_first), log.iter().rposition(|(_, it)| is_first(it)))
+        else {
             return false;
         };
         let Step::Dispatch(mut again) = log[at].1.clone() else { return false };
@@ -331,7 +339,8 @@ fn a_batch_that_is_not_sent_is_named() {
         };
         let Step::Dispatch(dispatch) = &log[at].1 else { return false };
         let (batch, now, model) = (dispatch.batch, log[at].0, dispatch.model);
-        let throttled = log[..at].iter().any(|(_, it)| matches!(it, Step::Outcome(_, BatchOutcome::Throttled { .. })));
+        let throttled =
+            log[..at].iter().any(|(_, it)| matches!(it, Step::Outcome(_, BatchOutcome::Throttled { .. })));
         // Only where nothing else explains the wait: no request of the batch leaves at this time.
         let is_clear = !throttled && log.iter().skip(at).find(|(time, _)| *time > now + ms(1)).is_some();
         if !is_clear {
@@ -356,9 +365,7 @@ fn a_deadline_that_is_overlooked_is_named() {
                 _ => None,
             })
             .collect();
-        let is_due = |(now, step): &(Timestamp, Step)| {
-            matches!(step, Step::Answer(id, RequestOutcome::DeadlineExceeded) if deadlines.get(id) == Some(now))
-        };
+        let is_due = |(now, step): &(Timestamp, Step)| matches!(step, Step::Answer(id, RequestOutcome::DeadlineExceeded) if deadlines.get(id) == Some(now));
         log.iter().position(is_due).map(|at| log.remove(at)).is_some()
     });
 }

@@ -205,7 +205,11 @@ fn model(draw: &mut Draw, is_tuned: bool, seconds: f64, rate: f64, account: &Acc
         request_timeout: draw.one_in(2).then(|| Duration::from_secs_f64(timeout_s)),
         patience: draw.one_in(3).then_some(patience),
         reserved_concurrency: draw.one_in(5).then(|| draw.count(1, most_reserved)),
-        function_timeout: Duration::from_secs_f64(if draw.one_in(8) { draw.between(0.05, 1.0) } else { 900.0 }),
+        function_timeout: Duration::from_secs_f64(if draw.one_in(8) {
+            draw.between(0.05, 1.0)
+        } else {
+            900.0
+        }),
     }
 }
 
@@ -268,4 +272,5 @@ fn sizes(draw: &mut Draw) -> SizeLaw {
 }
 
 /// Sizes of Lambda memory that worlds use.
-const MEMORY: [Mebibytes; 5] = [Mebibytes(256), Mebibytes(512), Mebibytes(1024), Mebibytes(1769), Mebibytes(3008)];
+const MEMORY: [Mebibytes; 5] =
+    [Mebibytes(256), Mebibytes(512), Mebibytes(1024), Mebibytes(1769), Mebibytes(3008)];

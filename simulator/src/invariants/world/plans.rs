@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use gateway_contract::{
-    Canary, Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable,
-    ServingPlan,
+    Canary, Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable, ServingPlan,
 };
 use optimizer_tuner::settings::{ExplorationLimits, SearchBounds};
 use optimizer_tuner::{PolicyKind, TunerSettings};
@@ -66,7 +65,10 @@ pub(super) fn schedule(
         let plan = plan(draw, profile, sizes);
         // Some plans differ from the one before in a single thing only.
         let plan = match plans.last() {
-            Some((_, before)) if draw.one_in(2) => ServingPlan { max_batch_size: plan.max_batch_size.min(before.max_batch_size), ..before.clone() },
+            Some((_, before)) if draw.one_in(2) => ServingPlan {
+                max_batch_size: plan.max_batch_size.min(before.max_batch_size),
+                ..before.clone()
+            },
             Some(_) | None => plan,
         };
         plans.push((at_s, plan));
@@ -83,7 +85,12 @@ fn plan(draw: &mut Draw, profile: &ModelProfile, sizes: &SizeLaw) -> ServingPlan
     let largest = u64::from(largest.unwrap_or(1));
     let slo_s = if draw.one_in(6) { draw.between(0.0, 0.05) } else { seconds * draw.log_between(0.5, 20.0) };
     ServingPlan {
-        packing: *draw.pick(&[PackingPolicy::None, PackingPolicy::Fifo, PackingPolicy::Deadline, PackingPolicy::Deadline]),
+        packing: *draw.pick(&[
+            PackingPolicy::None,
+            PackingPolicy::Fifo,
+            PackingPolicy::Deadline,
+            PackingPolicy::Deadline,
+        ]),
         max_batch_size,
         max_queue_delay: Duration::from_secs_f64(draw.between(0.0, 0.3) * draw.between(0.0, 1.0)),
         max_in_flight: *draw.pick(&[1, 2, 5, 20, 200]),

@@ -117,8 +117,10 @@ mod tests {
 
     #[test]
     fn what_does_not_matter_is_left_out() {
-        let is_broken = |world: &World| world.faults.iter().any(|it| matches!(it.kind, FaultKind::Unreachable));
-        let found = (0..).map(World::generate).find(|it| is_broken(it) && it.faults.len() > 1 && it.models.len() > 1);
+        let is_broken =
+            |world: &World| world.faults.iter().any(|it| matches!(it.kind, FaultKind::Unreachable));
+        let found =
+            (0..).map(World::generate).find(|it| is_broken(it) && it.faults.len() > 1 && it.models.len() > 1);
         let smallest = found.unwrap().shrink(is_broken);
         assert_eq!((smallest.models.len(), smallest.faults.len()), (1, 1));
         assert!(smallest.seconds <= 0.1);
