@@ -9,7 +9,7 @@
 //! level: a window far above the cap comes down to it at once. Below the level each success adds one (a few completions undo the halving);
 //! at the level one more is probed only after [`PROBE_WINDOWS`] windows of successes; above it after each window of successes.
 //! While `retry_after` lasts, no more than the level may run: what Lambda carries goes on, nothing is added, and where nothing ran
-//! everything pauses. After [`IDLE_RESTORE`] without an invocation the window is whole again: what was learned is stale.
+//! everything pauses. After [`IDLE_RESTORE`] without an invocation, and no pause, the window is whole again: what was learned is stale.
 //!
 //! Why not plain AIMD: its saw-tooth uses three quarters of a hard cap on average. Remembering the level keeps more than 95 %.
 //! Why not the level alone: when the cap drops far, halving is what keeps the number of futile calls logarithmic.
@@ -75,7 +75,8 @@ impl Window {
     /// A batch is about to go out while `in_flight` others run.
     #[inline]
     pub(crate) fn on_dispatch(&mut self, now: u64, in_flight: u32) {
-        if self.size < self.max && in_flight == 0 && now.saturating_sub(self.last_activity) >= IDLE_RESTORE {
+        let is_stale = in_flight == 0 && now.saturating_sub(self.last_activity) >= IDLE_RESTORE;
+        if self.size < self.max && is_stale && now >= self.paused_until {
             self.size = self.max;
             self.level = u32::MAX;
             self.successes = 0;
@@ -200,6 +201,16 @@ mod tests {
         assert_eq!(window.size(), 8);
         window.on_dispatch(3 * IDLE_RESTORE, 0);
         assert_eq!(window.size(), 16);
+    }
+
+    #[test]
+    fn a_pause_outlasts_idleness() {
+        let mut window = Window::new(16);
+        window.on_throttled(0, 0, 3, Some(2 * IDLE_RESTORE));
+        window.on_dispatch(IDLE_RESTORE + 1, 0);
+        assert_eq!(window.allowed(IDLE_RESTORE + 1), 3);
+        window.on_dispatch(4 * IDLE_RESTORE, 0);
+        assert_eq!(window.allowed(4 * IDLE_RESTORE), 16);
     }
 
     #[test]
