@@ -187,7 +187,7 @@ pub fn find(world: &World, seed: u64, windows: &[WindowStats]) -> Plans {
         &search,
         best_unbatched(&world.known).plan,
         &laws,
-        if world.cell.rate > 100.0 { 10 } else { 16 },
+        if world.cell.rate > 100.0 { 12 } else { 24 },
     );
     let outcomes: Vec<Vec<MinuteOutcome>> =
         candidates.iter().map(|plan| outcomes_by_minute(world, plan, seed)).collect();
@@ -289,17 +289,20 @@ pub fn candidates(
     let by = |packing, laws: &[(f64, ArrivalLaw)], allowed: f64, count: usize| -> Vec<ServingPlan> {
         search.run(laws, &limits(packing, allowed, count)).into_iter().map(|found| found.plan).collect()
     };
-    let plans =
-        |laws: &[(f64, ArrivalLaw)], allowed, count| by(PackingPolicy::Deadline, laws, allowed, count);
-    for (allowed, count) in [(0.01, 2), (0.005, 1), (0.02, 1), (0.002, 1)] {
-        add(plans(laws, allowed, count));
-    }
-    add(by(PackingPolicy::Fifo, laws, 0.01, 1));
-    add(vec![unbatched]);
-    for allowed in [0.01, 0.02, 0.004] {
-        for law in laws.iter().rev() {
-            add(plans(std::slice::from_ref(law), allowed, 1));
+    // More than the objective allows, too: the formula may be too careful, and what is run decides.
+    for allowed in [0.01, 0.02, 0.005, 0.04] {
+        for packing in [PackingPolicy::Deadline, PackingPolicy::Fifo] {
+            add(by(packing, laws, allowed, 1));
         }
     }
+    add(vec![unbatched]);
+    for allowed in [0.01, 0.02] {
+        for law in laws.iter().rev() {
+            add(by(PackingPolicy::Deadline, std::slice::from_ref(law), allowed, 1));
+        }
+    }
+    add(by(PackingPolicy::Deadline, laws, 0.08, 1));
+    add(by(PackingPolicy::Fifo, laws, 0.08, 1));
+    add(by(PackingPolicy::Deadline, laws, 0.01, 3));
     wanted
 }

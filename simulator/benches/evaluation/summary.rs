@@ -84,6 +84,11 @@ fn aims(cell: &CellRuns) -> Option<Aims> {
         .filter_map(|&name| Some((name, of(name)?)))
         .filter(|(_, it)| it.late <= allowed)
         .min_by(|a, b| a.1.usd.total_cmp(&b.1.usd));
+    // A policy that is cheaper and keeps the objective is a bound as well: the oracle knows its plans, too.
+    let oracle = match best {
+        Some((_, best)) if best.usd < oracle.usd => Figures { usd: best.usd, ..oracle },
+        _ => oracle,
+    };
     let saving = of("unbatched_3008").map(|unbatched| {
         ((unbatched.usd - grey.usd) / (unbatched.usd - oracle.usd), 1.0 - grey.usd / unbatched.usd)
     });

@@ -18,9 +18,10 @@ use optimizer_tuner::formula::{
 use super::known::{Known, KnownPlace, PlaceLaws};
 
 /// Batch bounds that are looked at.
-const LADDER: [u32; 20] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384];
+const LADDER: [u32; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384];
 /// Shares of the objective that a fixed delay may take.
-const DELAY_SHARES: [f64; 12] = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+const DELAY_SHARES: [f64; 17] =
+    [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9];
 /// Quantiles of the service time by which batches close, as probabilities.
 const CLOSING: [f64; 6] = [0.5, 0.75, 0.9, 0.97, 0.99, 0.999];
 /// Use of the window above which the formula is not trusted.
