@@ -1,8 +1,8 @@
 //! The second shell: the production planes in virtual time against a model of Lambda.
 //!
-//! [`world`] drives `gateway_policy::Engine` itself, not a copy; [`arrivals`] make the requests, [`lambda`] runs and bills the batches.
-//! One seed, no clock, deterministic ties: equal inputs give equal measurements.
-//! Deliberately absent so far: several models and tenants, baselines, an oracle.
+//! [`deployment`] drives `gateway_policy::Engine` and, behind a controller, `optimizer_tuner::Tuner` themselves, not copies; [`arrivals`] make the
+//! requests, [`lambda`] runs and bills the batches. One seed, no clock, deterministic ties: equal inputs give equal logs.
+//! Deliberately absent: clocks, threads, files and sockets; benches and the command line have those.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
