@@ -143,7 +143,9 @@ fn loads_are_simulated_at_about_the_asked_rate() {
     let report = whole();
     let curve = &report.break_even.unwrap().curves[0];
     let (first, last) = (curve.points[0].0, curve.points.last().unwrap().0);
-    assert!((first / 2.0 - 1.0).abs() < 0.5 && (last / 8.0 - 1.0).abs() < 0.5, "{first} {last}");
+    assert!((first / 2.0 - 1.0).abs() < 0.5, "{first}");
+    // Curves go on to ten times the largest simulated load.
+    assert!((last / 80.0 - 1.0).abs() < 0.5, "{last}");
 }
 
 #[test]
