@@ -27,7 +27,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "gateway-cli",
-        &["gateway-contract", "gateway-policy", "gateway-invoker", "gateway-server", "workers-emulator"],
+        &[
+            "gateway-contract",
+            "gateway-policy",
+            "gateway-invoker",
+            "gateway-server",
+            "simulator",
+            "workers-emulator",
+        ],
     ),
     ("workers-protocol", &[]),
     ("workers-runtime", &["workers-protocol"]),
