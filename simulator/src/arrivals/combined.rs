@@ -100,7 +100,7 @@ impl Times {
             return Err(ArrivalError::Value { field: "scale", reason });
         }
         let is_ascending = times.windows(2).all(|pair| pair[0] <= pair[1]);
-        if !is_ascending || times.first().is_some_and(|first| !(*first >= 0.0)) {
+        if !is_ascending || times.first().is_some_and(|first| first.is_nan() || *first < 0.0) {
             return Err(ArrivalError::Value { field: "file", reason: "times must ascend from 0".to_owned() });
         }
         Ok(Self { times, place: 0, kept })

@@ -48,7 +48,7 @@ impl SizeLaw {
     pub fn sampler(&self) -> Result<SizeSampler, ArrivalError> {
         for (field, shares) in [("items", &self.items), ("classes", &self.classes)] {
             let sum: f64 = shares.iter().sum();
-            if shares.iter().any(|share| !(*share >= 0.0)) || (sum - 1.0).abs() > TOLERANCE {
+            if shares.iter().any(|share| share.is_nan() || *share < 0.0) || (sum - 1.0).abs() > TOLERANCE {
                 let reason = format!("shares must be at least 0 and sum to 1, not to {sum}");
                 return Err(ArrivalError::Value { field, reason });
             }

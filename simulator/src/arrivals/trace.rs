@@ -3,11 +3,13 @@
 //! Problem: scaling must not scale the noise. The count of a step is a rate and the chance of one realisation; ten times the count is not
 //! what ten times the traffic would have been: its variance would be a hundredfold, not that of the rate and ten times the chance.
 //!
-//! Rule. *Down* by q, counts: each request is kept with chance q (binomial thinning), which is exact. *Up* by s: the counts are first split. A
-//! moving average over 4·s steps (at most 30 s) estimates the rate, so that what is left of its own chance stays below a quarter of a Poisson count's. What
-//! the counts vary around it beyond Poisson is variation of the rate from step to step: it is estimated over the trace and drawn anew, a gamma factor a
-//! step. The new counts are Poisson of s·rate·factor: chance scales with s, variation of the rate with s². Loads that are no counts are rates at any scale.
-//! Bounds: rises faster than the average's window are smeared over it when a trace is scaled up; steps of 30 s and more are never averaged.
+//! Rule. *Down* by q, counts: each request is kept with chance q (binomial thinning), which is exact. *Up* by s: the counts are first split. The mean
+//! of the neighbouring steps estimates the rate: of 4·s steps (at most 30 s), so that what is left of its own chance stays below a quarter of a Poisson
+//! count's, and only of those within four deviations of the step's own count, so that edges stay edges. What the counts vary around it beyond
+//! Poisson is variation of the rate from step to step: it is estimated over the trace and drawn anew, a gamma factor a step. The new counts are Poisson of
+//! s·rate·factor: chance scales with s, variation of the rate with s². Loads that are no counts are rates at any scale.
+//! Bounds: rises of less than four deviations are smeared over the window; steps of 30 s and more are never averaged.
+//! Reference: Lee, "Digital image smoothing and the sigma filter", 1983.
 //! Deliberately absent: files, and the text that they hold ([`super::trace_text`]).
 
 use super::{ArrivalError, TraceArrivals, above_zero};
@@ -16,6 +18,10 @@ use super::{ArrivalError, TraceArrivals, above_zero};
 const LONGEST_AVERAGE_SECONDS: f64 = 30.0;
 /// Steps averaged per unit of scale.
 const STEPS_PER_SCALE: f64 = 4.0;
+/// Steps of one estimate of the dispersion.
+const DISPERSION_BLOCK: usize = 60;
+/// Counts further apart than so many deviations of their difference are not of one rate.
+const SAME_RATE_DEVIATIONS: f64 = 4.0;
 
 /// How many requests come in a step of this value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,7 +191,9 @@ impl Trace {
             StepLaw::Poisson { .. } => Self { values: times(factor), ..self.clone() },
             StepLaw::Exact => {
                 let (rates, rate_variance) = self.rates_and_variance(factor);
-                let values = rates.iter().map(|rate| rate * factor).collect();
+                // What the average moved across the ends and edges is given back: the mean is the asked one.
+                let kept = self.values.iter().sum::<f64>() / rates.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+                let values = rates.iter().map(|rate| rate * factor * kept).collect();
                 Self { values, law: StepLaw::Poisson { rate_variance }, ..self.clone() }
             }
         }
@@ -197,7 +205,7 @@ impl Trace {
         TraceArrivals::new(self)
     }
 
-    /// Moving average of the counts, and the variance of the rate around it beyond Poisson, relative.
+    /// Mean of the counts around each step, and the variance of the rate around it beyond Poisson, relative.
     fn rates_and_variance(&self, factor: f64) -> (Vec<f64>, f64) {
         let wanted = (STEPS_PER_SCALE * factor).min(LONGEST_AVERAGE_SECONDS / self.step_seconds);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 30 s of steps")]
@@ -205,16 +213,19 @@ impl Trace {
         if half == 0 {
             return (self.values.clone(), 0.0);
         }
-        let count = self.values.len();
-        let mut sums = vec![0.0; count + 1];
+        let near = SAME_RATE_DEVIATIONS.powi(2) * self.local_dispersion();
+        let (mut rates, mut excess, mut squares) = (Vec::with_capacity(self.values.len()), 0.0, 0.0);
         for (at, value) in self.values.iter().enumerate() {
-            sums[at + 1] = sums[at] + value;
-        }
-        let (mut rates, mut excess, mut squares) = (Vec::with_capacity(count), 0.0, 0.0);
-        for (at, value) in self.values.iter().enumerate() {
-            let (from, to) = (at.saturating_sub(half), (at + half + 1).min(count));
-            let steps = (to - from) as f64;
-            let rate = (sums[to] - sums[from]) / steps;
+            let around = &self.values[at.saturating_sub(half)..(at + half + 1).min(self.values.len())];
+            let is_near = |other: f64| (other - value).powi(2) <= near * (other + value);
+            let (mut sum, mut steps) = (0.0, 0.0);
+            for &other in around {
+                if is_near(other) {
+                    sum += other;
+                    steps += 1.0;
+                }
+            }
+            let rate = sum / steps;
             if steps > 1.0 {
                 // E[(value − rate)²] = (1 − 1/steps)·(rate + v·rate²), v the relative variance of the rate.
                 excess += (value - rate).powi(2) / (1.0 - 1.0 / steps) - rate;
@@ -223,6 +234,19 @@ impl Trace {
             rates.push(rate);
         }
         (rates, if squares > 0.0 { (excess / squares).max(0.0) } else { 0.0 })
+    }
+
+    /// Variance over mean of the counts, from the differences of neighbours: the median over blocks, at least 1. Edges are in few blocks.
+    fn local_dispersion(&self) -> f64 {
+        let of = |block: &[f64]| {
+            let mean = block.iter().sum::<f64>() / block.len() as f64;
+            let squares: f64 = block.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
+            squares / 2.0 / (block.len() - 1) as f64 / mean
+        };
+        let blocks = self.values.chunks(DISPERSION_BLOCK).filter(|block| block.len() > 1);
+        let mut each: Vec<f64> = blocks.map(of).filter(|index| index.is_finite()).collect();
+        each.sort_unstable_by(f64::total_cmp);
+        each.get(each.len() / 2).map_or(1.0, |index| index.max(1.0))
     }
 }
 
@@ -260,6 +284,16 @@ mod tests {
         let bursty = counts(60.0, 0.05, 20_000).scaled(5.0);
         let (_, index) = dispersion(&mut bursty.arrivals(), 1.0, 20_000);
         assert!((index / 16.0 - 1.0).abs() < 0.15, "{index}");
+    }
+
+    #[test]
+    fn edges_stay_edges_when_scaled_up() {
+        let square: Vec<f64> = (0..600).map(|second| if second / 50 % 2 == 0 { 50.0 } else { 0.0 }).collect();
+        let up = Trace::from_counts(square.clone(), 1.0).unwrap().scaled(6.0);
+        for (rate, value) in up.rates_rps().into_iter().zip(square) {
+            assert!((rate - 6.0 * value).abs() < 1e-9, "{rate} for {value}");
+        }
+        assert_eq!(up.law, StepLaw::Poisson { rate_variance: 0.0 });
     }
 
     #[test]
