@@ -83,10 +83,11 @@ pub fn run(arguments: &Arguments) -> Value {
     json!({ "ratios": rows, "forced_memory": forced, "step_of_ten": step })
 }
 
-/// Two hours, or less at high rates: as many requests as two hours at 40 a second, and at least a quarter of an hour.
+/// Two hours, or less at high rates: as many requests as two hours at 20 a second, and at least a quarter of an hour.
 fn world(cell: &Cell, function: Arc<ModelProfile>) -> World {
     let mut world = World::of(cell, function);
-    world.seconds = (SECONDS * (40.0 / cell.rate).min(1.0) / MINUTE_S).round().max(15.0) * MINUTE_S;
+    world.candidates = 10;
+    world.seconds = (SECONDS * (20.0 / cell.rate).min(1.0) / MINUTE_S).round().max(15.0) * MINUTE_S;
     world
 }
 
@@ -97,7 +98,7 @@ fn ratios(world: &World) -> [f64; 5] {
     let usd = |plan| free(plan).usd_per_million;
     let mut single = World::of(&world.cell, Arc::clone(&world.known.function));
     single.known.max_process_count = 1;
-    single.seconds = world.seconds;
+    (single.seconds, single.candidates) = (world.seconds, world.candidates);
     [
         oracle / (physical_floor_usd(&world.known) * 1e6),
         usd(plans.fixed) / oracle,

@@ -51,7 +51,6 @@ pub struct Plans {
     pub careful: Vec<Vec<(f64, ServingPlan)>>,
     pub fixed: ServingPlan,
     pub triton: ServingPlan,
-    pub candidates: usize,
     /// Mean invocations in flight by minute under the fixed plan, to warm by.
     pub concurrency: Vec<f64>,
 }
@@ -183,12 +182,7 @@ pub fn find(world: &World, seed: u64, windows: &[WindowStats]) -> Plans {
     let minutes = minute_arrivals(windows, Duration::from_secs_f64(MINUTE_S));
     let search = PlanSearch::new(&world.known);
     let laws = representatives(&minutes);
-    let candidates = candidates(
-        &search,
-        best_unbatched(&world.known).plan,
-        &laws,
-        if world.cell.rate > 100.0 { 12 } else { 24 },
-    );
+    let candidates = candidates(&search, best_unbatched(&world.known).plan, &laws, world.candidates);
     let outcomes: Vec<Vec<MinuteOutcome>> =
         candidates.iter().map(|plan| outcomes_by_minute(world, plan, seed)).collect();
     let allowed = 1.0 - PERCENTILE;
@@ -207,7 +201,6 @@ pub fn find(world: &World, seed: u64, windows: &[WindowStats]) -> Plans {
         triton: triton(&world.known, &search, &laws).plan,
         concurrency: minutes.iter().map(|minute| minute.requests as f64 / MINUTE_S * per_request).collect(),
         fixed,
-        candidates: candidates.len(),
     }
 }
 

@@ -71,6 +71,8 @@ pub struct World {
     pub account: Account,
     /// Length of a run.
     pub seconds: f64,
+    /// Most plans that the oracle chooses from.
+    pub candidates: usize,
 }
 
 impl World {
@@ -93,7 +95,13 @@ impl World {
             network_seconds: NETWORK_S,
             runtime_seconds: RUNTIME_S,
         };
-        Self { cell: cell.clone(), known, account, seconds: SECONDS }
+        Self {
+            cell: cell.clone(),
+            known,
+            account,
+            seconds: SECONDS,
+            candidates: if cell.rate > 100.0 { 12 } else { 24 },
+        }
     }
 
     /// The production tuner's settings: defaults, but for where it may look.
