@@ -65,7 +65,7 @@ fn compare(model: &str, rows: &[[f64; 3]]) -> Comparison {
         ),
         errors: errors(&all, rows),
         held_out: Some(errors(&part, &unseen)),
-        note: "below one vCPU the published curves rise faster than 1/vCPU (threads that spin use up the quota)",
+        note: "below one vCPU the published curves rise faster than 1/vCPU (perhaps threads that spin use up the quota)",
     }
 }
 
