@@ -42,6 +42,11 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{sign}{} %", trimmed(format!("{value:.digits$}")))
 }
 
+/// A share as a percentage with one digit after the point: for spreads.
+pub(crate) fn about_percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
 /// Milliseconds, as seconds from 10,000 on.
 pub(crate) fn milliseconds(value: f64) -> String {
     if value >= 10_000.0 { format!("{} s", plain(value / 1e3)) } else { format!("{} ms", plain(value)) }

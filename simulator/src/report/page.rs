@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::data::{Fact, Report, Role, Spread};
 use super::escape;
-use super::number::{dollars, duration, milliseconds, percent, plain};
+use super::number::{about_percent, dollars, duration, milliseconds, percent, plain};
 use super::plot::{self, Dash, Figure, Key};
 use super::savings::{monthly, saved_share};
 use super::summary::{headlines, keeps_slo};
@@ -117,11 +117,11 @@ fn drawing(figure: &Figure) -> String {
 }
 
 fn results(report: &Report) -> String {
-    let percentile = percent(report.objective.percentile);
+    let percentile = format!("p{}", plain(report.objective.percentile * 100.0));
     let mut out = format!(
         "<div class=\"wide\"><table><thead><tr><th>policy</th><th>$ per million requests</th><th>$ per month, host included</th><th>saved by \
-         {}</th><th>answered within the SLO</th><th>median latency</th><th>latency of {percentile}</th><th>items per \
-         invocation</th><th>cold starts, share of invocations</th><th>shed or failed</th></tr></thead><tbody>",
+         {}</th><th>answered within the SLO</th><th>median latency</th><th>{percentile} latency</th><th>items per \
+         invocation</th><th>cold invocations</th><th>shed or failed</th></tr></thead><tbody>",
         report.policies.first().map_or(String::new(), |policy| escape(&policy.label))
     );
     for (place, policy) in report.policies.iter().enumerate() {
@@ -162,7 +162,7 @@ fn results(report: &Report) -> String {
 
 fn spread(spread: &Spread) -> String {
     if spread.std > 0.0 {
-        format!("{} <small>± {}</small>", dollars(spread.mean), percent(spread.std / spread.mean))
+        format!("{} <small>± {}</small>", dollars(spread.mean), about_percent(spread.std / spread.mean))
     } else {
         dollars(spread.mean)
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::data::{Report, Role, Spread};
-use super::number::{dollars, duration, milliseconds, percent, plain};
+use super::number::{about_percent, dollars, duration, milliseconds, percent, plain};
 use super::savings::monthly;
 use super::summary::{headlines, keeps_slo};
 
@@ -49,7 +49,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         rows.push(vec![
             format!("{}{bound}", policy.label),
             mean(&figures.usd_per_million, dollars),
-            percent(figures.usd_per_million.std / figures.usd_per_million.mean.max(1e-12)),
+            about_percent(figures.usd_per_million.std / figures.usd_per_million.mean.max(1e-12)),
             dollars(monthly(report, policy).usd()),
             format!("{}{missed}", percent(1.0 - figures.outside_slo_share.mean)),
             mean(&figures.p50_ms, milliseconds),

@@ -140,7 +140,7 @@ impl Chart {
         DashedLineSeries::new(points, 4, 4, Ink::Series(Hue::Limit).color().stroke_width(1))
     }
 
-    /// The words of a mark: beside an upright line, on the side of it with more room, or above the right end of a level one.
+    /// The words of a mark: beside an upright line, on the side of it with more room, or below the right end of a level one.
     fn words(&self, mark: &Mark) -> Text<'static, (f64, f64), String> {
         let style = |horizontal, vertical| {
             let font = ("sans-serif", LETTERS).into_font().color(&Ink::Series(Hue::Limit).color());
@@ -157,7 +157,7 @@ impl Chart {
             Text::new(mark.words.clone(), (at, height), style(anchor, VPos::Top))
         } else {
             let at = (right - gap, self.y.place(mark.at));
-            Text::new(mark.words.clone(), at, style(HPos::Right, VPos::Bottom))
+            Text::new(mark.words.clone(), at, style(HPos::Right, VPos::Top))
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn cost(report: &Report) -> Figure {
         .collect();
     let floor = report.floor_usd_per_million;
     let drawn = lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
-    let values: Vec<f64> = drawn.chain([floor]).collect();
+    let values: Vec<f64> = drawn.chain([floor, floor * 0.75]).collect();
     let each = report.policies.first().map(|policy| joined(&policy.detail, 90));
     let each = each.and_then(|steps| steps.first().map(|step| step.length_s)).unwrap_or_default();
     let chart = Chart {
@@ -52,7 +52,7 @@ pub(crate) fn cost(report: &Report) -> Figure {
         caption: format!(
             "What Lambda charged for a million answered requests, mean of each {}, in the run of the first seed. Lower is better. \
              Learning, cold starts and warm-up are included; the gateway's host is not. Dashed and dotted: bounds that know the future. \
-             Physical floor: the CPU work of the items alone, at the price of a vCPU-second.",
+             Physical floor: the CPU work of the items alone, at the price of a vCPU-second. ✗: misses the SLO.",
             duration(each)
         ),
         keys,

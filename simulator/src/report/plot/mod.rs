@@ -24,6 +24,7 @@ pub(super) use self::split::{month, split};
 use self::axis::Axis;
 use super::data::{Detail, PolicyReport, Report, Role, Step};
 use super::number::plain;
+use super::summary::keeps_slo;
 
 /// Width of a plot that fills the page, pixels.
 const WIDE: u32 = 980;
@@ -48,6 +49,12 @@ pub(crate) struct Figure {
     pub(crate) drawings: Vec<String>,
 }
 
+/// A policy's label, with a cross where it misses the objective: being cheap is no merit then.
+pub(crate) fn shown_label(report: &Report, policy: &PolicyReport) -> String {
+    let cross = if keeps_slo(report, policy) { "" } else { " ✗" };
+    format!("{}{cross}", policy.label)
+}
+
 /// The keys of all policies: one colour each in every plot.
 pub(crate) fn keys(report: &Report) -> Vec<Key> {
     let (mut others, mut bounds) = (0, 0);
@@ -68,7 +75,7 @@ pub(crate) fn keys(report: &Report) -> Vec<Key> {
             Hue::Bound(_) => Dash::Dashed,
             Hue::Chosen | Hue::Other(_) | Hue::Part(_) | Hue::Limit => Dash::Solid,
         };
-        Key { hue, dash, label: policy.label.clone() }
+        Key { hue, dash, label: shown_label(report, policy) }
     };
     report.policies.iter().map(key).collect()
 }

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::axis::{Axis, Ruler};
 use super::chart::{Area, Dash, DrawResult, svg};
 use super::ink::{Hue, Ink};
-use super::{Figure, Key, WIDE};
+use super::{Figure, Key, WIDE, shown_label};
 use crate::report::data::{PolicyReport, Report};
 use crate::report::number::dollars;
 use crate::report::savings;
@@ -37,13 +37,13 @@ pub(crate) fn split(report: &Report) -> Figure {
             (FEE, figures.fee_usd_per_million.mean),
             (COLD, figures.cold_usd_per_million.mean),
         ];
-        Bar { label: policy.label.clone(), parts }
+        Bar { label: shown_label(report, policy), parts }
     };
     let bars: Vec<Bar> = report.policies.iter().map(bar).collect();
     Figure {
         heading: "What a million requests cost, and for what".to_owned(),
         caption: format!(
-            "Lambda's charges per million answered requests, mean of {}. Time: billed duration of warm batches × memory. Fee: per invocation. \
+            "Lambda's charges per million answered requests, mean of {}. Time: billed duration of warm batches × memory. Fee: per invocation. ✗: misses the SLO. \
              Cold starts: billed INIT, and environments started ahead.",
             seeds(report)
         ),
@@ -64,14 +64,17 @@ pub(crate) fn split(report: &Report) -> Figure {
 pub(crate) fn month(report: &Report) -> Figure {
     let bar = |policy: &PolicyReport| {
         let cost = savings::monthly(report, policy);
-        Bar { label: policy.label.clone(), parts: vec![(TIME, cost.lambda_usd), (HOST, cost.host_usd)] }
+        Bar {
+            label: shown_label(report, policy),
+            parts: vec![(TIME, cost.lambda_usd), (HOST, cost.host_usd)],
+        }
     };
     let bars: Vec<Bar> = report.policies.iter().map(bar).collect();
     Figure {
         heading: "What a month of this traffic costs, the gateway's host included".to_owned(),
         caption: format!(
             "The simulated traffic repeated for 730 hours, mean of {}. Host: {} × {} at {} an hour, for policies that form batches; without \
-             batches callers can invoke the function themselves.",
+             batches callers can invoke the function themselves. ✗: misses the SLO.",
             seeds(report),
             report.gateway.count,
             report.gateway.name,
