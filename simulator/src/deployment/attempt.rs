@@ -5,7 +5,7 @@
 //! as part of the invocation, under the function's time-out. A function with less memory than its processes need dies in INIT. Whatever
 //! kills the function takes the environment with it. Everything is settled at dispatch: a fault that begins later does not touch what runs.
 //! Reference: AWS Lambda documentation, "Lambda execution environment" and "Lambda quotas"; the AWS announcement of billed INIT, 2025.
-//! Deliberately absent: asynchronous invocation; a worker that stops early because no caller waits any more.
+//! Deliberately absent: asynchronous invocation; a worker that gives up by itself, shortly before the time-out, and answers what it has.
 
 use std::time::Duration;
 
