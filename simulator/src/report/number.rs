@@ -42,9 +42,9 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{sign}{} %", trimmed(format!("{value:.digits$}")))
 }
 
-/// A share as a percentage with one digit after the point: for spreads.
+/// A share as a percentage with two digits after the point: for spreads.
 pub(crate) fn about_percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    format!("{:.2} %", share * 100.0)
 }
 
 /// Milliseconds, as seconds from 10,000 on.

@@ -47,20 +47,20 @@ pub(super) fn headlines(report: &Report) -> Vec<Headline> {
             ),
         },
     ];
-    all.extend(saving(report));
+    let alone = report.policies.iter().find(|policy| policy.role == Role::Baseline && !policy.needs_gateway);
+    let best = best_baseline(report);
+    all.extend(best.and_then(|other| saving(report, other, ", the cheapest baseline that keeps the SLO")));
+    let alone = alone.filter(|alone| best.is_none_or(|best| best.name != alone.name));
+    all.extend(alone.and_then(|other| saving(report, other, "")));
     all.extend(gap_to_bound(report, chosen));
     all
 }
 
-fn saving(report: &Report) -> Option<Headline> {
-    let other = best_baseline(report)?;
+fn saving(report: &Report, other: &PolicyReport, which: &str) -> Option<Headline> {
     let share = saved_share(report, other)?;
-    let than = format!("than “{}”, the cheapest baseline that keeps the SLO, hosts included", other.label);
-    Some(if share >= 0.0 {
-        Headline { figure: percent(share), words: format!("cheaper {than}") }
-    } else {
-        Headline { figure: percent(-share), words: format!("dearer {than}") }
-    })
+    let (word, share) = if share >= 0.0 { ("cheaper", share) } else { ("dearer", -share) };
+    let words = format!("{word} than “{}”{which}, hosts included", other.label);
+    Some(Headline { figure: percent(share), words })
 }
 
 fn gap_to_bound(report: &Report, chosen: &PolicyReport) -> Option<Headline> {

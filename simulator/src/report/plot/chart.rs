@@ -156,7 +156,8 @@ impl Chart {
             let (at, anchor) = if is_left { (x + gap, HPos::Left) } else { (x - gap, HPos::Right) };
             Text::new(mark.words.clone(), (at, height), style(anchor, VPos::Top))
         } else {
-            let at = (right - gap, self.y.place(mark.at));
+            let (low, high) = (self.y.place(self.y.range.0), self.y.place(self.y.range.1));
+            let at = (right - gap, self.y.place(mark.at) - (high - low) * 0.015);
             Text::new(mark.words.clone(), at, style(HPos::Right, VPos::Top))
         }
     }
