@@ -14,7 +14,7 @@ use crate::traces;
 use crate::world::{PERCENTILE, World, windows};
 
 /// Plans that are tried on each cell.
-const TRIED: usize = 150;
+const TRIED: usize = 80;
 const SEED: u64 = 1;
 
 /// Prints the best of them beside the oracle.
@@ -22,7 +22,8 @@ pub fn run(arguments: &Arguments) -> Value {
     let traces = traces::load(arguments.traces.as_ref());
     let mut worst = 0.0_f64;
     let mut rows = Vec::new();
-    for cell in choose(&traces, Coverage::Quick) {
+    let cells = choose(&traces, Coverage::Quick);
+    for cell in cells.into_iter().filter(|cell| cell.rate <= arguments.max_rate) {
         let world = World::new(&cell);
         let first = Box::new(FixedPlan::new(world.known.base.clone()));
         let (_, report) = world.run(first, SEED, ColdStarts::Free, Records::Every);

@@ -6,7 +6,7 @@
 //!
 //! `--traces DIR` takes published traces, else generated ones of the same kinds; `--quick` a fixed subset; `--all` every cell; `--seeds N`;
 //! `--max-rate R` leaves busier cells out; `--resume FILE` appends each finished cell and seed to a file and skips what is in it; `--threads N`; `--only WORD` cells whose name holds it;
-//! `--check-oracle` pits the oracle against every plan that is nearly best by the formula; `--arithmetic` measures the table of "what the
+//! `--plans` prints each run's last plan; `--check-oracle` pits the oracle against every plan that is nearly best by the formula; `--arithmetic` measures the table of "what the
 //! arithmetic says"; `--json FILE`.
 #![allow(
     clippy::print_stdout,
@@ -45,6 +45,7 @@ pub struct Arguments {
     pub max_rate: f64,
     pub resume: Option<PathBuf>,
     pub only: Option<String>,
+    pub shows_plans: bool,
     pub json: Option<PathBuf>,
     part: Part,
 }
@@ -77,6 +78,7 @@ fn parse() -> Arguments {
         max_rate: f64::INFINITY,
         resume: None,
         only: None,
+        shows_plans: false,
         json: None,
         part: Part::Evaluation,
     };
@@ -94,6 +96,7 @@ fn parse() -> Arguments {
             "--resume" => arguments.resume = Some(value().into()),
             "--only" => arguments.only = Some(value()),
             "--json" => arguments.json = Some(value().into()),
+            "--plans" => arguments.shows_plans = true,
             "--check-oracle" => arguments.part = Part::CheckOracle,
             "--arithmetic" => arguments.part = Part::Arithmetic,
             _ => panic!("unknown option `{word}`"),

@@ -91,7 +91,7 @@ fn one_cell(cell: &Cell, arguments: &Arguments, done: &Mutex<Done>) {
     let name = cell.name();
     let known: BTreeSet<u64> =
         done.lock().unwrap().runs.get(&name).map(|seeds| seeds.keys().copied().collect()).unwrap_or_default();
-    let world = World::new(cell);
+    let world = World { shows_plans: arguments.shows_plans, ..World::new(cell) };
     let mut plans = None;
     for seed in (1..=arguments.seeds).filter(|seed| !known.contains(seed)) {
         let results = policies::run(&world, seed, &mut plans);

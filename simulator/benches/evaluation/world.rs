@@ -71,6 +71,8 @@ pub struct World {
     pub account: Account,
     /// Length of a run.
     pub seconds: f64,
+    /// Whether the last plan of each run is printed.
+    pub shows_plans: bool,
     /// Most plans that the oracle chooses from.
     pub candidates: usize,
 }
@@ -100,6 +102,7 @@ impl World {
             known,
             account,
             seconds: SECONDS,
+            shows_plans: false,
             candidates: if cell.rate > 100.0 { 12 } else { 24 },
         }
     }
@@ -153,8 +156,34 @@ impl World {
             plans: model.plans.len() as f64,
             cpu_s: cpu_seconds() - began,
         };
+        if self.shows_plans {
+            print_plan(&outcome, model.plans.last().map(|(_, plan)| plan));
+        }
         (outcome, model)
     }
+}
+
+fn print_plan(outcome: &Outcome, plan: Option<&ServingPlan>) {
+    let Some(plan) = plan else { return };
+    let rungs: Vec<String> = plan
+        .rungs
+        .iter()
+        .map(|rung| format!("≤{} {}×{}", rung.max_items, rung.memory_mib.0, rung.process_count))
+        .collect();
+    let upper = |items| plan.service_time_upper.upper(items).as_secs_f64() * 1e3;
+    println!(
+        "  {:.4} USD, {:.2} % late, fill {:.2}, {} plans; last {:?} {} in {:.1} ms, upper {:.1} to {:.1} ms, {}",
+        outcome.usd_per_million,
+        outcome.late_share * 100.0,
+        outcome.mean_fill,
+        outcome.plans,
+        plan.packing,
+        plan.max_batch_size,
+        plan.max_queue_delay.as_secs_f64() * 1e3,
+        upper(1),
+        upper(plan.max_batch_size),
+        rungs.join(" ")
+    );
 }
 
 /// Windows of a report.
