@@ -96,7 +96,9 @@ pub(super) fn attempt(model: &mut ModelState, around: &mut Around<'_>, dispatch:
         return not_run(BatchOutcome::TooLarge(TooLarge::Request), None);
     }
     match admit(model, around.limits, around.account.cold_starts, dispatch, around.now) {
-        Err(reason) => not_run(BatchOutcome::Throttled { retry_after: None }, Some(reason)),
+        Err(reason) => {
+            not_run(BatchOutcome::Throttled { retry_after: around.account.retry_after }, Some(reason))
+        }
         Ok(is_cold) => {
             let is_large = answer_bytes > around.account.payload_bytes as f64;
             run(model, around, dispatch, is_cold, is_large, network_s)

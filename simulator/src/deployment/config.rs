@@ -206,6 +206,8 @@ pub struct Account {
     pub placement_s: f64,
     /// Round trip beyond the function.
     pub network: NetworkLaw,
+    /// What a throttle asks the caller to wait; `None`: nothing is said, as usual.
+    pub retry_after: Option<Duration>,
     /// Billed beyond the handler by the runtime, seconds.
     pub runtime_s: f64,
     /// Prices as they are billed.
@@ -223,6 +225,7 @@ impl Default for Account {
             cold_starts: ColdStarts::Paid,
             placement_s: 0.0,
             network: NetworkLaw::Fixed(0.004),
+            retry_after: None,
             runtime_s: 0.001,
             economics: Economics {
                 prices: PriceTable::default(),
