@@ -1,9 +1,9 @@
 //! A Markov-modulated Poisson process of two phases, fitted to counts, and the law of counts after an arrival.
 //!
 //! The MAP(2) of BATCH and MBS, with arrivals in phase order: rates r₀ < r₁, exponential stays. *Fit:* mean, variance and skewness of the rate
-//! from the counts of windows (the Poisson part taken off: μ₂ = (var − λT)/T², μ₃ = (κ₃ − 3·T²μ₂ − λT)/T³), the decay of its autocorrelation
-//! from the dispersion at two scales.
-//! *Counts:* the forward equations of (count, phase), started by an arrival, by uniformised steps.
+//! from the counts of windows (the Poisson part taken off: μ₂ = var − λT, μ₃ = κ₃ − 3·μ₂ − λT; a window is taken to be short against a stay), the
+//! decay of its autocorrelation from the dispersion at two scales.
+//! *Counts:* the forward equations of (count, phase), started by an arrival, by steps of the midpoint rule.
 //! Reference: Heffes and Lucantoni, "A Markov modulated characterization of packetized voice and data traffic", 1986; Casale, Zhang and
 //! Smirni, "KPC-toolbox", 2008, for what BATCH fits.
 
@@ -13,7 +13,7 @@ use crate::bounds::minute_arrivals;
 use optimizer_tuner::formula::RateMemory;
 
 /// Expected events of one step of integration.
-const STEP_EVENTS: f64 = 0.25;
+const STEP_EVENTS: f64 = 0.1;
 /// Smallest share of time in either phase.
 const LEAST_SHARE: f64 = 0.02;
 
@@ -44,9 +44,10 @@ impl Mmpp {
             windows.iter().map(|window| (window.requests as f64 - mean).powi(power)).sum::<f64>() / n
         };
         let std = law.rate_std().max(1e-9 * rate);
-        let variance_of_counts = (std * seconds).powi(2);
-        let third = (moment(3) - 3.0 * variance_of_counts - mean) / seconds.powi(3);
-        Some(Self::from_moments(rate, std, third / std.powi(3), memory_s))
+        // Of the rate's integral over a window: what is beyond Poisson.
+        let variance = (moment(2) - mean).max(1e-9 * mean);
+        let third = moment(3) - 3.0 * variance - mean;
+        Some(Self::from_moments(rate, std, third / variance.powf(1.5), memory_s))
     }
 
     /// From mean and deviation of the rate, its skewness, and the mean time over which it is forgotten.
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_switching_process_is_found_again_in_its_counts() {
-        let mut source = Mmpp2::new([5.0, 50.0], [4.0, 1.0]);
+        let mut source = Mmpp2::new([5.0, 50.0], [20.0, 5.0]);
         let mut random = Random::new(11);
         let mut windows = vec![WindowStats::default(); 20_000];
         let (mut bins, mut bin, mut count) = (vec![0_u64; windows.len()], 0, 0_u64);
