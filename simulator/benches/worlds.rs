@@ -57,9 +57,8 @@ fn main() {
         sums.broken.len()
     );
     let mut by_rule: BTreeMap<&str, u64> = BTreeMap::new();
-    for (seed, what) in &sums.broken {
+    for (_, what) in &sums.broken {
         *by_rule.entry(what.split(' ').next().unwrap_or_default()).or_default() += 1;
-        println!("seed {seed}: {what}");
     }
     println!("by rule: {by_rule:?}");
     for (seed, _) in sums.broken.iter().take(MAX_SHRUNK) {
@@ -88,8 +87,12 @@ fn judge(from: u64, worlds: u64, threads: u64, began: Instant) -> Sums {
                     if at >= worlds {
                         return;
                     }
-                    if at > 0 && at.is_multiple_of(10_000) {
-                        println!("{at} worlds after {:.0} s", began.elapsed().as_secs_f64());
+                    if at > 0 && at.is_multiple_of(1_000) {
+                        let broken = sums.lock().unwrap().broken.len();
+                        println!(
+                            "{at} worlds after {:.0} s, {broken} violations",
+                            began.elapsed().as_secs_f64()
+                        );
                     }
                     judge_one(from + at, &sums);
                 }
@@ -107,15 +110,17 @@ fn judge_one(seed: u64, sums: &Mutex<Sums>) {
         if seed.is_multiple_of(TWICE) { check_twice(&world) } else { check(&world) }
     }));
     let mut sums = sums.lock().unwrap();
-    match judged {
+    let broken = match judged {
         Ok(verdict) => {
             sums.requests += verdict.requests;
             sums.batches += verdict.batches;
-            if let Some(first) = verdict.findings.first().first() {
-                sums.broken.push((seed, first.to_string()));
-            }
+            verdict.findings.first().first().map(ToString::to_string)
         }
-        Err(_) => sums.broken.push((seed, "Panic".to_owned())),
+        Err(_) => Some("Panic".to_owned()),
+    };
+    if let Some(broken) = broken {
+        println!("seed {seed}: {broken}");
+        sums.broken.push((seed, broken));
     }
 }
 
