@@ -132,6 +132,8 @@ impl ItemsPerRequest {
             let mass: f64 = group.iter().sum();
             let mean =
                 group.iter().zip(from + 1..).map(|(p, size)| p * size as f64).sum::<f64>() / mass.max(1e-300);
+            // Rounding must not lead out of the group: sizes ascend.
+            let mean = mean.clamp((from + 1) as f64, until as f64);
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -266,6 +268,22 @@ mod tests {
         let few = ItemsPerRequest::new(vec![0.5, 0.0, 0.3, 0.2]).unwrap();
         assert_eq!(few.thinned(), [(1, 0.5), (3, 0.3), (4, 0.2)]);
         assert_eq!((few.reached(0.01), few.reached(0.25), ItemsPerRequest::one().reached(0.01)), (4, 3, 1));
+    }
+
+    #[test]
+    fn thinned_sizes_ascend_whatever_their_weights_round_to() {
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let weights: Vec<f64> = (0..12)
+                .map(|_| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 11) as f64 / (1_u64 << 53) as f64
+                })
+                .collect();
+            let sizes = ItemsPerRequest::new(weights).unwrap().thinned();
+            assert!(sizes.windows(2).all(|pair| pair[0].0 < pair[1].0), "{sizes:?}");
+        }
     }
 
     #[test]

@@ -150,11 +150,11 @@ impl Tuner {
         }
     }
 
-    /// Nothing usable is observed although batches run: the configured plan serves.
+    /// Nothing usable is observed although batches are sent, run or not: the configured plan serves.
     fn is_blind(&mut self, stats: &WindowStats) -> bool {
         let silent = self.windows - self.window_of_last_observation;
         let is_blind = silent > u64::from(self.settings.guard.blind_after_windows)
-            && (stats.batches > 0 || self.phase == Phase::Blind);
+            && (stats.batches + stats.throttled + stats.failed > 0 || self.phase == Phase::Blind);
         if is_blind && self.phase != Phase::Blind {
             self.end_canary_as_abandoned();
             self.phase = Phase::Blind;
