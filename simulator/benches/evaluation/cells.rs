@@ -54,10 +54,12 @@ pub enum Coverage {
     All,
 }
 
-/// Quick: trace by its place, rate, profile, whether tight.
+/// Most plans that the oracle chooses from on these.
+pub const QUICK_CANDIDATES: usize = 12;
+/// Quick: trace by its place, rate, profile, whether tight. The longest first.
 const QUICK: [(usize, f64, usize, bool); 6] = [
-    (0, 20.0, 1, false),
     (0, 64.0, 3, true),
+    (0, 20.0, 1, false),
     (1, 3.0, 4, false),
     (1, 20.0, 2, true),
     (3, 20.0, 0, false),

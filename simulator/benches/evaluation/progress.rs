@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::Arguments;
-use crate::cells::{Cell, choose};
+use crate::cells::{Cell, Coverage, QUICK_CANDIDATES, choose};
 use crate::policies;
 use crate::traces;
 use crate::world::World;
@@ -91,7 +91,10 @@ fn one_cell(cell: &Cell, arguments: &Arguments, done: &Mutex<Done>) {
     let name = cell.name();
     let known: BTreeSet<u64> =
         done.lock().unwrap().runs.get(&name).map(|seeds| seeds.keys().copied().collect()).unwrap_or_default();
-    let world = World { shows_plans: arguments.shows_plans, ..World::new(cell) };
+    let mut world = World { shows_plans: arguments.shows_plans, ..World::new(cell) };
+    if arguments.coverage == Coverage::Quick {
+        world.candidates = world.candidates.min(QUICK_CANDIDATES);
+    }
     let mut plans = None;
     for seed in (1..=arguments.seeds).filter(|seed| !known.contains(seed)) {
         let results = policies::run(&world, seed, &mut plans);
