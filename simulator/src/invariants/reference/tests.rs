@@ -250,7 +250,7 @@ fn logs_of_the_engine_hold() {
 /// How many of the logs of some seeds a tampering changes, and how many of these are named by `rule` first or among others.
 fn named(rule: Rule, tamper: impl Fn(&mut Log) -> bool) -> (u32, u32) {
     let (mut changed, mut found) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..150 {
         let mut log = log_of(seed, 3);
         if tamper(&mut log) {
             changed += 1;
@@ -402,7 +402,7 @@ fn a_canary_out_of_turn_is_named() {
 
 #[test]
 fn a_window_that_is_exceeded_is_named() {
-    is_named(Rule::InFlight, |log| {
+    let (changed, found) = named(Rule::InFlight, |log| {
         for (_, step) in log {
             if let Step::Plan(plan) = step
                 && plan.max_in_flight > 1
@@ -413,4 +413,6 @@ fn a_window_that_is_exceeded_is_named() {
         }
         false
     });
+    // Not every log has two batches out at once under its first plan.
+    assert!(changed >= 100 && 2 * found > changed, "{found} of {changed}");
 }
