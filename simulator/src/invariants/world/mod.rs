@@ -248,9 +248,11 @@ fn load(draw: &mut Draw, seconds: f64, rate: f64) -> Load {
         2 => Load::Bursts(rate, draw.between(1.5, 20.0), draw.between(0.05, 2.0)),
         _ => {
             let stretch = seconds / 10.0;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+            let most = (4.0 * rate * stretch).ceil() as u64;
             let mut counts = Vec::new();
             for _ in 0..10 {
-                counts.push(draw.count(0, (4.0 * rate * stretch).ceil() as u64) / 2);
+                counts.push(draw.count(0, most) / 2);
             }
             Load::Counts(counts, stretch)
         }
