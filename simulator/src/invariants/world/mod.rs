@@ -184,11 +184,7 @@ fn account(draw: &mut Draw) -> Account {
 
 fn model(draw: &mut Draw, is_tuned: bool, seconds: f64, rate: f64, account: &Account) -> WorldModel {
     let profile = profile(draw, is_tuned);
-    let mut sizes = sizes(draw);
-    if is_tuned {
-        // The tuner's formula does not hold for every law of sizes yet: see the ignored test in `tests/worlds.rs`.
-        sizes.items_pmf = vec![1.0];
-    }
+    let sizes = sizes(draw);
     let steering = if is_tuned {
         let (settings, base) = plans::tuned(draw, &profile);
         Steering::Tuner(Box::new(settings), Box::new(base))
