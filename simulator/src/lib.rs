@@ -16,6 +16,6 @@ pub mod lambda;
 pub mod profile;
 pub mod random;
 pub mod report;
-pub mod study;
 pub mod scenario;
+pub mod study;
 pub mod world;

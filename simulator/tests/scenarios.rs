@@ -1,5 +1,5 @@
 //! Each scenario's bands, with one seed. The spread over seeds: `cargo xtask bench scenarios`.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and reads its files")]
 
 use simulator::scenario::{Scenario, run};
 

@@ -166,7 +166,8 @@ fn a_wrong_configuration_ends_with_78_and_names_the_key() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.toml"), MANIFEST).unwrap();
     let path = folder.path().join("penstock.toml");
-    std::fs::write(&path, config(10, 5, NO_LAMBDA).replace("queue_capacity_items", "queue_capacity_itmes")).unwrap();
+    std::fs::write(&path, config(10, 5, NO_LAMBDA).replace("queue_capacity_items", "queue_capacity_itmes"))
+        .unwrap();
     let output =
         Command::new(env!("CARGO_BIN_EXE_penstock")).args(["serve", "--config"]).arg(&path).output().unwrap();
     assert_eq!(output.status.code(), Some(78));

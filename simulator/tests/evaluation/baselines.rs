@@ -68,8 +68,7 @@ fn kserve_waits_for_its_documented_five_seconds() {
 fn provisioning_follows_the_load() {
     let known = known();
     let arrivals: Box<dyn ArrivalProcess> = Box::new(Mmpp2::new([4.0, 80.0], [200.0, 200.0]));
-    let report =
-        serve_from(&known, arrivals, Box::new(harmony_batch(&known)), 1500.0, ColdStarts::Paid);
+    let report = serve_from(&known, arrivals, Box::new(harmony_batch(&known)), 1500.0, ColdStarts::Paid);
     assert!(report.plans.len() >= 3, "{} plans", report.plans.len());
     let bounds: Vec<u32> = report.plans.iter().map(|(_, plan)| plan.max_batch_size).collect();
     assert!(bounds.iter().max() > bounds.iter().min(), "{bounds:?}");

@@ -48,8 +48,7 @@ fn no_plan_of_a_grid_beats_the_search() {
     for place in known.places() {
         for bound in [1, 2, 3, 4, 6, 8, 12] {
             for closing in [0.6, 0.9, 0.99] {
-                let upper =
-                    |items| Duration::from_secs_f64(known.upper_seconds(place, items, closing));
+                let upper = |items| Duration::from_secs_f64(known.upper_seconds(place, items, closing));
                 let plan = ServingPlan {
                     packing: PackingPolicy::Deadline,
                     max_batch_size: bound,
@@ -101,10 +100,12 @@ fn an_oracle_of_minutes_is_at_most_as_dear_as_each_plan() {
     let outcomes: Vec<_> = plans
         .iter()
         .map(|plan| {
-            let report =
-                serve(&known, RATE, Box::new(FixedPlan::new(plan.clone())), 600.0, ColdStarts::Free);
+            let report = serve(&known, RATE, Box::new(FixedPlan::new(plan.clone())), 600.0, ColdStarts::Free);
             let seen = windows(&report);
-            assert_eq!(minute_arrivals(&seen, minute).iter().map(|it| it.requests).sum::<u64>(), report.counts.requests);
+            assert_eq!(
+                minute_arrivals(&seen, minute).iter().map(|it| it.requests).sum::<u64>(),
+                report.counts.requests
+            );
             minute_outcomes(&seen, minute)
         })
         .collect();

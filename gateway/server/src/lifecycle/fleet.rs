@@ -76,7 +76,11 @@ impl Fleet {
         let (models, registry) = assembly.build(&settings)?;
         let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
         let registry = Arc::new(ArcSwap::from_pointee(registry));
-        let fleet = Self { inner: Mutex::new(Inner { assembly, settings, account_concurrency: None }), driver, registry };
+        let fleet = Self {
+            inner: Mutex::new(Inner { assembly, settings, account_concurrency: None }),
+            driver,
+            registry,
+        };
         Ok((fleet, liveness, supervisor))
     }
 
