@@ -122,13 +122,12 @@ mod tests {
         let mut best = f64::INFINITY;
         for code in 0..plans.pow(u32::try_from(minutes).unwrap()) {
             let mut rest = code;
-            let (mut usd, mut late) = (0.0, 0);
-            for minute in 0..minutes {
-                let outcome = outcomes[rest % plans][minute];
+            let chosen = (0..minutes).map(|minute| {
+                let plan = rest % plans;
                 rest /= plans;
-                usd += outcome.usd;
-                late += outcome.late;
-            }
+                outcomes[plan][minute]
+            });
+            let (usd, late) = chosen.fold((0.0, 0), |(usd, late), it| (usd + it.usd, late + it.late));
             if late <= allowed {
                 best = best.min(usd);
             }
