@@ -2,7 +2,7 @@
 //!
 //! As published, MBS sorts requests by size into several buffers, each with memory, batch bound and time-out, and searches that space by
 //! Bayesian optimization over BATCH's kind of model, since a grid grows with the power of the buffers. With one size of requests there is one
-//! buffer. In its favour: the service law is the true one, and it searches anew every half an hour.
+//! buffer. In its favour: the service law is the true one, and it searches anew every half hour.
 //! Reference: Ali, Pinciroli, Yan and Smirni, "Optimizing inference serving on serverless platforms", PVLDB 15(10), 2022.
 
 use gateway_contract::WindowStats;
