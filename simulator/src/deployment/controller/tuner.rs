@@ -1,10 +1,13 @@
 //! The production tuner as a controller.
 //!
-//! Rule: renewals of its belief run at once, at the end of the window that asked for them. Before a plan serves, as many environments of each of
-//! its sizes are wanted as the plan is expected to keep busy, and one more, at most the budget; one for a canary.
+//! Rule: renewals of its belief run at once, at the end of the window that asked for them. Before a plan serves, sizes that have not answered for
+//! [`STAYS_WARM`] are warmed, as the server does it: as many environments as the plan is expected to keep busy, at most the budget; one for a canary.
 //! Deliberately absent: aliases that are missing, and tuners that panic (the server's control loop has tests of its own for those).
 
-use gateway_contract::{Mebibytes, ServiceObservation, ServingPlan, WindowStats};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gateway_contract::{Mebibytes, ServiceObservation, ServiceOutcome, ServingPlan, Timestamp, WindowStats};
 use optimizer_tuner::settings::SettingsError;
 use optimizer_tuner::{Economics, Tuner, TunerAction, TunerEvent, TunerReport, TunerSettings};
 
@@ -12,6 +15,8 @@ use super::{Controller, ControllerCounts, NextPlan};
 
 /// Environments warmed by a plan change, by memory size, unless said otherwise.
 const MAX_WARM_UP: u32 = 50;
+/// How long a size counts as warm after it has answered. The server's control loop has the same.
+const STAYS_WARM: Duration = Duration::from_secs(300);
 
 /// Steers by the production tuner.
 #[derive(Debug)]
@@ -19,6 +24,9 @@ pub struct TunerController {
     tuner: Tuner,
     counts: ControllerCounts,
     max_warm_up: u32,
+    now: Timestamp,
+    /// When a size last answered.
+    answered: BTreeMap<Mebibytes, Timestamp>,
 }
 
 impl TunerController {
@@ -37,7 +45,10 @@ impl TunerController {
     /// A tuner that may know something already.
     #[must_use]
     pub fn of(tuner: Tuner) -> Self {
-        Self { tuner, counts: ControllerCounts::default(), max_warm_up: MAX_WARM_UP }
+        // The plan in force is about to be used: its sizes count as warm.
+        let answered = tuner.plan().rungs.iter().map(|rung| (rung.memory_mib, Timestamp::ZERO)).collect();
+        let counts = ControllerCounts::default();
+        Self { tuner, counts, max_warm_up: MAX_WARM_UP, now: Timestamp::ZERO, answered }
     }
 
     /// With another bound of environments warmed by a plan change, by memory size; 0 warms none.
@@ -67,6 +78,7 @@ impl TunerController {
 
     /// Takes a window in, without the renewals of the belief that follow.
     pub(crate) fn decide(&mut self, stats: &WindowStats) {
+        self.now = stats.ended_at;
         self.tuner.handle_window(stats);
     }
 
@@ -84,18 +96,20 @@ impl TunerController {
         plans
     }
 
-    fn warmed(&self, plan: ServingPlan, expected: f64) -> NextPlan {
+    fn warmed(&mut self, plan: ServingPlan, expected: f64) -> NextPlan {
         if self.max_warm_up == 0 {
             return NextPlan::at_once(plan);
         }
         let expected = if expected.is_finite() { expected } else { 1.0 };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bounded count")]
-        let wanted = expected.ceil().clamp(1.0, f64::from(self.max_warm_up)) as u32 + 1;
+        let wanted = expected.ceil().clamp(1.0, f64::from(self.max_warm_up)) as u32;
         let mut warm: Vec<(Mebibytes, u32)> = Vec::new();
         let canary = plan.canary.iter().map(|canary| (canary.rung.memory_mib, 1));
         for (memory, count) in plan.rungs.iter().map(|rung| (rung.memory_mib, wanted)).chain(canary) {
-            if !warm.iter().any(|(known, _)| *known == memory) {
+            let is_warm = self.answered.get(&memory).is_some_and(|&at| self.now - at < STAYS_WARM);
+            if !is_warm {
                 warm.push((memory, count));
+                self.answered.insert(memory, self.now);
             }
         }
         NextPlan { plan, warm }
@@ -108,6 +122,9 @@ impl Controller for TunerController {
     }
 
     fn handle_observation(&mut self, observation: &ServiceObservation) {
+        if observation.outcome == ServiceOutcome::Completed {
+            self.answered.insert(observation.memory_mib, observation.at);
+        }
         self.tuner.handle_observation(observation);
     }
 
