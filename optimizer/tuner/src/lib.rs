@@ -12,6 +12,7 @@ mod search;
 pub mod service;
 pub mod settings;
 mod tuner;
+pub mod warm_up;
 
 pub use event::{Phase, TunerAction, TunerEvent};
 pub use report::TunerReport;

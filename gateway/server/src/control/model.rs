@@ -1,9 +1,9 @@
 //! What the loop keeps of one model between turns.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use gateway_contract::{Rung, ServiceObservation, ServiceOutcome, ServingPlan, WindowStats};
+use optimizer_tuner::warm_up::{STAYS_WARM, cold_rungs};
 use optimizer_tuner::{Economics, TunerReport, TunerSettings, TunerState};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -15,9 +15,6 @@ use super::store::StoredState;
 use crate::driver::Observed;
 use crate::lifecycle::Steered;
 use crate::telemetry::ControlMetrics;
-
-/// How long Lambda keeps an idle sandbox at the least, as far as is known: an alias used within this time is warm.
-const STAYS_WARM: Duration = Duration::from_secs(300);
 
 /// One model.
 pub(super) struct ModelControl {
@@ -150,26 +147,12 @@ impl ModelControl {
 
     /// What to warm, and how many sandboxes of each, before `plan` is put into force.
     pub(super) fn cold_rungs(&self, plan: &ServingPlan, now: Instant) -> Vec<(Rung, usize)> {
-        let most = self.steered.max_warm_up_environments;
         let is_warm = |rung: &Rung| {
             self.answered.get(&rung.qualifier).is_some_and(|&at| now.duration_since(at) < STAYS_WARM)
         };
-        let expected = self.report.incumbent.as_ref().map_or(1.0, |plan| plan.expected.concurrency);
-        let expected =
-            if expected.is_finite() { expected.ceil().clamp(1.0, f64::from(most.max(1))) } else { 1.0 };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1 to 1000")]
-        let expected = expected as usize;
-        let mut cold: Vec<(Rung, usize)> = Vec::new();
-        if most > 0 {
-            let serving = plan.rungs.iter().map(|rung| (rung, expected));
-            let canary = plan.canary.iter().map(|canary| (&canary.rung, 1));
-            for (rung, count) in serving.chain(canary).filter(|(rung, _)| !is_warm(rung)) {
-                if !cold.iter().any(|(other, _)| other.qualifier == rung.qualifier) {
-                    cold.push((rung.clone(), count));
-                }
-            }
-        }
-        cold
+        let busy = self.report.incumbent.as_ref().map_or(1.0, |plan| plan.expected.concurrency);
+        let cold = cold_rungs(plan, busy, self.steered.max_warm_up_environments, is_warm);
+        cold.into_iter().map(|(rung, count)| (rung, count as usize)).collect()
     }
 
     /// What to probe: the configured plan's aliases, and those that were missing.

@@ -1,22 +1,22 @@
 //! The production tuner as a controller.
 //!
-//! Rule: renewals of its belief run at once, at the end of the window that asked for them. Before a plan serves, sizes that have not answered for
-//! [`STAYS_WARM`] are warmed, as the server does it: as many environments as the plan is expected to keep busy, at most the budget; one for a canary.
+//! Rule: renewals of its belief run at once, at the end of the window that asked for them. Before a plan serves, its cold sizes are warmed
+//! ([`optimizer_tuner::warm_up`], as in the server).
 //! Deliberately absent: aliases that are missing, and tuners that panic (the server's control loop has tests of its own for those).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use gateway_contract::{Mebibytes, ServiceObservation, ServiceOutcome, ServingPlan, Timestamp, WindowStats};
+use gateway_contract::{
+    Mebibytes, Rung, ServiceObservation, ServiceOutcome, ServingPlan, Timestamp, WindowStats,
+};
 use optimizer_tuner::settings::SettingsError;
+use optimizer_tuner::warm_up::{STAYS_WARM, cold_rungs};
 use optimizer_tuner::{Economics, Tuner, TunerAction, TunerEvent, TunerReport, TunerSettings};
 
 use super::{Controller, ControllerCounts, NextPlan};
 
 /// Environments warmed by a plan change, by memory size, unless said otherwise.
 const MAX_WARM_UP: u32 = 50;
-/// How long a size counts as warm after it has answered. The server's control loop has the same.
-const STAYS_WARM: Duration = Duration::from_secs(300);
 
 /// Steers by the production tuner.
 #[derive(Debug)]
@@ -90,28 +90,19 @@ impl TunerController {
         let mut plans = Vec::new();
         while let Some(plan) = self.tuner.poll_plan() {
             // A report costs a prediction for each learned point: only where a plan changes.
-            let expected = self.tuner.report().incumbent.map_or(1.0, |plan| plan.expected.concurrency);
-            plans.push(self.warmed(plan, expected));
+            let busy = self.tuner.report().incumbent.map_or(1.0, |plan| plan.expected.concurrency);
+            plans.push(self.warmed(plan, busy));
         }
         plans
     }
 
-    fn warmed(&mut self, plan: ServingPlan, expected: f64) -> NextPlan {
-        if self.max_warm_up == 0 {
-            return NextPlan::at_once(plan);
-        }
-        let expected = if expected.is_finite() { expected } else { 1.0 };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bounded count")]
-        let wanted = expected.ceil().clamp(1.0, f64::from(self.max_warm_up)) as u32;
-        let mut warm: Vec<(Mebibytes, u32)> = Vec::new();
-        let canary = plan.canary.iter().map(|canary| (canary.rung.memory_mib, 1));
-        for (memory, count) in plan.rungs.iter().map(|rung| (rung.memory_mib, wanted)).chain(canary) {
-            let is_warm = self.answered.get(&memory).is_some_and(|&at| self.now - at < STAYS_WARM);
-            if !is_warm {
-                warm.push((memory, count));
-                self.answered.insert(memory, self.now);
-            }
-        }
+    fn warmed(&mut self, plan: ServingPlan, busy: f64) -> NextPlan {
+        let is_warm =
+            |rung: &Rung| self.answered.get(&rung.memory_mib).is_some_and(|&at| self.now - at < STAYS_WARM);
+        let cold = cold_rungs(&plan, busy, self.max_warm_up, is_warm);
+        let warm: Vec<(Mebibytes, u32)> =
+            cold.into_iter().map(|(rung, count)| (rung.memory_mib, count)).collect();
+        self.answered.extend(warm.iter().map(|&(memory, _)| (memory, self.now)));
         NextPlan { plan, warm }
     }
 }
