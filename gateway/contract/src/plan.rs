@@ -126,6 +126,20 @@ pub struct RetryLimits {
     pub backoff_max: Duration,
 }
 
+impl Default for RetryLimits {
+    /// What the gateway's configuration has where it says nothing.
+    fn default() -> Self {
+        Self {
+            budget_ratio: 0.2,
+            budget_min_per_second: 10.0,
+            max_attempts: 5,
+            max_unknown_outcome_retries: 1,
+            backoff_base: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+        }
+    }
+}
+
 /// A plan that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {

@@ -221,14 +221,7 @@ impl ModelFile {
             service_time_upper: table,
             rungs: vec![rung(16, size, 1)],
             canary: None,
-            retry: RetryLimits {
-                budget_ratio: 0.2,
-                budget_min_per_second: 10.0,
-                max_attempts: 5,
-                max_unknown_outcome_retries: 1,
-                backoff_base: Duration::from_millis(50),
-                backoff_max: Duration::from_millis(2_000),
-            },
+            retry: RetryLimits::default(),
         };
         Ok(plan)
     }

@@ -238,14 +238,7 @@ fn start(file: &str, study: &Study, profile: &ModelProfile) -> Result<ServingPla
             process_count: start.process_count,
         }],
         canary: None,
-        retry: RetryLimits {
-            budget_ratio: 0.2,
-            budget_min_per_second: 10.0,
-            max_attempts: 5,
-            max_unknown_outcome_retries: 1,
-            backoff_base: ms(50.0),
-            backoff_max: ms(2000.0),
-        },
+        retry: RetryLimits::default(),
     };
     plan.validate().map_err(|error| Problem::whole(file, format!("`[start]`: {error}")))?;
     Ok(plan)

@@ -77,14 +77,7 @@ pub fn loop_config(slo_s: f64, seconds: f64) -> LoopConfig {
             process_count: 1,
         }],
         canary: None,
-        retry: RetryLimits {
-            budget_ratio: 0.2,
-            budget_min_per_second: 10.0,
-            max_attempts: 5,
-            max_unknown_outcome_retries: 1,
-            backoff_base: ms(50),
-            backoff_max: ms(2000),
-        },
+        retry: RetryLimits::default(),
     };
     let economics = Economics {
         prices: PriceTable::default(),

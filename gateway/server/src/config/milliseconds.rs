@@ -21,6 +21,12 @@ impl Milliseconds {
         Self(if ms > MAX_MS { MAX_MS } else { ms })
     }
 
+    /// Of a duration, cut to one day.
+    #[must_use]
+    pub fn of(duration: Duration) -> Self {
+        Self((duration.as_secs_f64() * 1e3).min(MAX_MS))
+    }
+
     /// As a duration.
     #[must_use]
     pub fn duration(self) -> Duration {

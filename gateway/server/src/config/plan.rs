@@ -124,13 +124,14 @@ pub struct RetryConfig {
 
 impl Default for RetryConfig {
     fn default() -> Self {
+        let limits = RetryLimits::default();
         Self {
-            budget_ratio: 0.2,
-            budget_min_per_second: 10.0,
-            max_attempts: 5,
-            max_unknown_outcome_retries: 1,
-            backoff_base_ms: Milliseconds::new(50),
-            backoff_max_ms: Milliseconds::new(2000),
+            budget_ratio: limits.budget_ratio,
+            budget_min_per_second: limits.budget_min_per_second,
+            max_attempts: limits.max_attempts,
+            max_unknown_outcome_retries: limits.max_unknown_outcome_retries,
+            backoff_base_ms: Milliseconds::of(limits.backoff_base),
+            backoff_max_ms: Milliseconds::of(limits.backoff_max),
         }
     }
 }

@@ -175,14 +175,7 @@ mod tests {
             service_time_upper: table(100),
             rungs: vec![rung],
             canary: None,
-            retry: RetryLimits {
-                budget_ratio: 0.2,
-                budget_min_per_second: 10.0,
-                max_attempts: 5,
-                max_unknown_outcome_retries: 1,
-                backoff_base: Duration::from_millis(50),
-                backoff_max: Duration::from_secs(2),
-            },
+            retry: RetryLimits::default(),
         };
         let economics = Economics {
             prices: PriceTable::default(),

@@ -36,14 +36,7 @@ pub(super) fn plain() -> ServingPlan {
         service_time_upper: flat,
         rungs: vec![rung(16, Mebibytes(1769), 1)],
         canary: None,
-        retry: RetryLimits {
-            budget_ratio: 0.2,
-            budget_min_per_second: 10.0,
-            max_attempts: 5,
-            max_unknown_outcome_retries: 1,
-            backoff_base: ms(50),
-            backoff_max: ms(2_000),
-        },
+        retry: RetryLimits::default(),
     }
 }
 
