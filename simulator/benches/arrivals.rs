@@ -7,17 +7,15 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark writes its figures")]
 
-use nix::time::{ClockId, clock_gettime};
+#[path = "machine/mod.rs"]
+mod machine;
+
+use machine::cpu_seconds;
 use simulator::arrivals::spec::ArrivalSpec;
 use simulator::arrivals::{Shape, Trace};
 use simulator::random::Random;
 
 const REQUESTS: u32 = 4_000_000;
-
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the thread's clock can be read");
-    now.tv_sec() as f64 + now.tv_nsec() as f64 / 1e9
-}
 
 /// Counts of a day by the second, about 60 each.
 fn counts() -> String {

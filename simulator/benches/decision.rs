@@ -14,12 +14,15 @@
     reason = "a measurement, not a library"
 )]
 
+#[path = "machine/mod.rs"]
+mod machine;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::time::Duration;
 
 use gateway_contract::{Mebibytes, ServiceObservation, ServiceOutcome, Timestamp, WindowStats};
+use machine::{cpu_seconds, resident_mib};
 use optimizer_tuner::settings::{AccountLimits, SearchBounds};
 use optimizer_tuner::{Tuner, TunerSettings};
 use simulator::arrivals::GammaWindows;
@@ -176,16 +179,4 @@ fn growth(windows: u64) -> (f64, f64) {
         }
     }
     (first, resident_mib())
-}
-
-/// Processor time of this thread, so that a busy machine does not count.
-fn cpu_seconds() -> f64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
-    Duration::from(now).as_secs_f64()
-}
-
-fn resident_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }

@@ -10,12 +10,15 @@
     reason = "a measurement, not a library"
 )]
 
-use std::collections::BTreeMap;
+#[path = "options/mod.rs"]
+mod options;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use options::Options;
 use simulator::scenario::{Measured, Scenario, run};
 
 /// A scenario's values by seed, and the rules that it broke.
@@ -27,24 +30,17 @@ struct Outcome {
 }
 
 fn main() {
-    let mut options: BTreeMap<String, String> = BTreeMap::new();
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        if let Some(name) = word.strip_prefix("--").filter(|name| *name != "bench") {
-            options.insert(name.to_owned(), words.next().unwrap_or_default());
-        }
-    }
-    let number = |name: &str, default: u64| options.get(name).map_or(default, |it| it.parse().unwrap());
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios").to_owned();
-    let folder = options.get("folder").cloned().unwrap_or(here);
-    let mut files: Vec<String> = std::fs::read_dir(Path::new(&folder))
+    let options = Options::read();
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let folder = options.text("folder").unwrap_or(here);
+    let mut files: Vec<String> = std::fs::read_dir(Path::new(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path().to_string_lossy().into_owned())
         .filter(|path| path.ends_with(".toml"))
-        .filter(|path| options.get("only").is_none_or(|name| path.contains(name.as_str())))
+        .filter(|path| options.text("only").is_none_or(|name| path.contains(name)))
         .collect();
     files.sort();
-    let outcomes = judge(&files, number("seeds", 5), number("threads", 1));
+    let outcomes = judge(&files, options.number("seeds", 5), options.number("threads", 1));
     let mut missed = 0;
     for outcome in &outcomes {
         missed += show(outcome);
@@ -57,7 +53,7 @@ fn main() {
         outcomes.len()
     );
     print!("{figures}");
-    if let Some(path) = options.get("json") {
+    if let Some(path) = options.text("json") {
         std::fs::write(path, &figures).unwrap();
     }
     assert_eq!((missed, broken), (0, 0), "bands missed, rules broken");

@@ -21,7 +21,7 @@ mod support;
 
 #[path = "simulator/loads.rs"]
 mod loads;
-#[path = "simulator/machine.rs"]
+#[path = "machine/mod.rs"]
 mod machine;
 #[path = "simulator/week.rs"]
 mod week;

@@ -12,12 +12,16 @@
     reason = "a measurement, not a library"
 )]
 
+#[path = "options/mod.rs"]
+mod options;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use options::Options;
 use simulator::invariants::{World, check, check_twice};
 
 /// Every so many worlds one is run twice.
@@ -34,19 +38,13 @@ struct Sums {
 }
 
 fn main() {
-    let mut options: BTreeMap<String, String> = BTreeMap::new();
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        if let Some(name) = word.strip_prefix("--").filter(|name| *name != "bench") {
-            options.insert(name.to_owned(), words.next().unwrap_or_default());
-        }
-    }
-    let number = |name: &str, default: u64| options.get(name).map_or(default, |it| it.parse().unwrap());
-    if let Some(seed) = options.get("seed") {
+    let options = Options::read();
+    if let Some(seed) = options.text("seed") {
         show(seed.parse().unwrap());
         return;
     }
-    let (worlds, from, threads) = (number("worlds", 10_000), number("from", 0), number("threads", 1));
+    let (worlds, from, threads) =
+        (options.number("worlds", 10_000), options.number("from", 0), options.number("threads", 1));
     let began = Instant::now();
     let sums = judge(from, worlds, threads, began);
     let seconds = began.elapsed().as_secs_f64();
@@ -71,7 +69,7 @@ fn main() {
         sums.batches
     );
     print!("{figures}");
-    if let Some(path) = options.get("json") {
+    if let Some(path) = options.text("json") {
         std::fs::write(path, &figures).unwrap();
     }
     assert!(sums.broken.is_empty(), "rules were broken");

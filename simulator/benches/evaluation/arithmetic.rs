@@ -18,7 +18,7 @@ use crate::Arguments;
 use crate::cells::Cell;
 use crate::policies::{self, MINUTE_S, Plans};
 use crate::traces::{self, Load, SECONDS};
-use crate::world::{World, windows};
+use crate::world::World;
 
 const SEED: u64 = 1;
 const RATES: [f64; 4] = [3.0, 19.0, 64.0, 319.0];
@@ -111,7 +111,7 @@ fn ratios(world: &World) -> [f64; 5] {
 fn oracle(world: &World) -> (f64, Plans) {
     let first = Box::new(FixedPlan::new(world.known.base.clone()));
     let (_, report) = world.run(first, SEED, ColdStarts::Free, Records::Every);
-    let plans = policies::find(world, SEED, &windows(&report));
+    let plans = policies::find(world, SEED, &report.window_stats());
     (policies::oracle(world, SEED, &plans).usd_per_million, plans)
 }
 
@@ -169,7 +169,7 @@ fn step_of_ten() -> Value {
         let later = is_warmed.then(|| (3590.0, plan.clone(), warm.clone()));
         let controller = Box::new(Scheduled::warmed(plan.clone(), later));
         let (_, report) = world.run(controller, SEED, ColdStarts::Paid, Records::Every);
-        let seen = windows(&report);
+        let seen = report.window_stats();
         let init = (report.usd.init + report.usd.warm_up) / report.usd.total();
         let row = (late(&seen, 10), late(&seen, 60), init);
         println!(

@@ -11,7 +11,7 @@ use crate::Arguments;
 use crate::cells::{Coverage, choose};
 use crate::policies::{self, MINUTE_S, representatives};
 use crate::traces;
-use crate::world::{PERCENTILE, World, windows};
+use crate::world::{PERCENTILE, World};
 
 /// Plans that are tried on each cell.
 const TRIED: usize = 80;
@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Value {
         let world = World::new(&cell);
         let first = Box::new(FixedPlan::new(world.known.base.clone()));
         let (_, report) = world.run(first, SEED, ColdStarts::Free, Records::Every);
-        let seen = windows(&report);
+        let seen = report.window_stats();
         let found = policies::find(&world, SEED, &seen);
         let minutes = minute_arrivals(&seen, Duration::from_secs_f64(MINUTE_S));
         let laws = representatives(&minutes);

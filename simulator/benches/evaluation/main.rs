@@ -24,6 +24,8 @@
 mod arithmetic;
 mod cells;
 mod check;
+#[path = "../machine/mod.rs"]
+mod machine;
 mod policies;
 mod progress;
 mod summary;

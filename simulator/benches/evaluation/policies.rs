@@ -8,7 +8,7 @@ use optimizer_tuner::PolicyKind;
 use optimizer_tuner::formula::ArrivalLaw;
 use simulator::bounds::{
     Allotment, MinuteArrivals, MinuteOutcome, PlanSearch, SearchLimits, allot, best_fixed, minute_arrivals,
-    minute_outcomes, physical_floor_usd, schedule,
+    minute_outcomes, physical_floor_usd, schedule, warmed_schedule,
 };
 use simulator::controllers::batch::batch;
 use simulator::controllers::harmony_batch::harmony_batch;
@@ -16,7 +16,7 @@ use simulator::controllers::mbs::mbs;
 use simulator::controllers::{best_unbatched, kserve, triton};
 use simulator::deployment::{ColdStarts, Controller, FixedPlan, Records, Scheduled, TunerController};
 
-use crate::world::{Outcome, PERCENTILE, World, windows};
+use crate::world::{Outcome, PERCENTILE, World};
 
 /// Length of what the oracle plans by.
 pub const MINUTE_S: f64 = 60.0;
@@ -65,7 +65,7 @@ pub fn run(world: &World, seed: u64, plans: &mut Option<Plans>) -> Results {
         results.insert("unbatched_3008", outcome);
     }
     if plans.is_none() {
-        *plans = Some(find(world, seed, &windows(&report)));
+        *plans = Some(find(world, seed, &report.window_stats()));
     }
     drop(report);
     let Some(plans) = plans else { return results };
@@ -130,29 +130,11 @@ pub fn oracle(world: &World, seed: u64, plans: &Plans) -> Outcome {
     if is_better { scheduled } else { fixed }
 }
 
-/// Each minute's plan with its environments warmed before the minute begins: as many as the minute and the next keep busy, with three deviations
-/// of a Poisson number in reserve, and one more.
+/// Each minute's plan with its environments warmed before the minute begins.
 fn clairvoyant_schedule(world: &World, careful: &[(f64, ServingPlan)], plans: &Plans) -> Box<dyn Controller> {
-    let minutes = plans.concurrency.len();
-    let serving = |minute: usize| {
-        let at_s = minute as f64 * MINUTE_S;
-        careful.iter().rev().find(|(from_s, _)| *from_s <= at_s + 1e-6).map(|(_, plan)| plan)
-    };
-    let later = (1..minutes).filter_map(|minute| {
-        let plan = serving(minute)?;
-        let busy = plans.concurrency[minute].max(plans.concurrency.get(minute + 1).copied().unwrap_or(0.0));
-        let count = (busy + 3.0 * busy.sqrt()).ceil() as u32 + 1;
-        let mut warm: Vec<(Mebibytes, u32)> = Vec::new();
-        let mut init_s = 0.0_f64;
-        for rung in &plan.rungs {
-            if !warm.iter().any(|(size, _)| *size == rung.memory_mib) {
-                warm.push((rung.memory_mib, count));
-                init_s = init_s.max(world.known.function.init_seconds(rung.memory_mib));
-            }
-        }
-        Some((minute as f64 * MINUTE_S - init_s.ceil() - 1.0, plan.clone(), warm))
-    });
-    Box::new(Scheduled::warmed(careful[0].1.clone(), later.collect::<Vec<_>>()))
+    // What is busy is taken from the fixed plan, whichever serves.
+    let function = world.known.function.as_ref();
+    Box::new(warmed_schedule(careful, &plans.concurrency, MINUTE_S, function, |_| 1.0).unwrap())
 }
 
 fn add_baselines(world: &World, seed: u64, plans: &Plans, results: &mut Results) {
@@ -228,7 +210,7 @@ fn feasible_schedule(
 pub fn outcomes_by_minute(world: &World, plan: &ServingPlan, seed: u64) -> Vec<MinuteOutcome> {
     let records = Records::Merged(MINUTE_S as u32);
     let (_, report) = world.run(fixed(plan), seed, ColdStarts::Free, records);
-    let mut merged = windows(&report);
+    let mut merged = report.window_stats();
     // What is answered after the last arrival belongs to the last minute.
     let minutes = (world.seconds / MINUTE_S) as usize;
     let each = |window: &WindowStats| minute_outcomes(std::slice::from_ref(window), window.length)[0];

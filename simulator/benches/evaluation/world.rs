@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use gateway_contract::{
     Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable, ServingPlan,
-    WindowStats,
 };
 use optimizer_tuner::settings::{AccountLimits, SearchBounds};
 use optimizer_tuner::{PolicyKind, TunerSettings};
@@ -19,6 +18,7 @@ use simulator::lambda::FunctionModel;
 use simulator::profile::example;
 
 use crate::cells::Cell;
+use crate::machine::cpu_seconds;
 use crate::traces::SECONDS;
 
 /// Sizes with an alias: for every policy the same.
@@ -186,18 +186,6 @@ fn print_plan(outcome: &Outcome, plan: Option<&ServingPlan>) {
     );
 }
 
-/// Windows of a report.
-pub fn windows(report: &ModelReport) -> Vec<WindowStats> {
-    report.windows.iter().map(|record| record.stats.clone()).collect()
-}
-
-/// Processor seconds of this thread.
-pub fn cpu_seconds() -> f64 {
-    use nix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
-    now.tv_sec() as f64 + now.tv_nsec() as f64 / 1e9
-}
-
 /// One vCPU, or the next size that the function fits in.
 fn smallest(function: &dyn FunctionModel) -> Mebibytes {
     let fits = |size: &&u32| **size >= 1769 && function.memory_used(1).0 <= **size;
@@ -231,13 +219,6 @@ fn base(slo_s: f64, memory_mib: Mebibytes) -> ServingPlan {
             process_count: 1,
         }],
         canary: None,
-        retry: RetryLimits {
-            budget_ratio: 0.2,
-            budget_min_per_second: 10.0,
-            max_attempts: 5,
-            max_unknown_outcome_retries: 1,
-            backoff_base: ms(50),
-            backoff_max: ms(2000),
-        },
+        retry: RetryLimits::default(),
     }
 }

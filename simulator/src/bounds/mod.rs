@@ -17,5 +17,5 @@ mod search;
 pub use floor::physical_floor_usd;
 pub use known::{Known, KnownPlace};
 pub use minutes::{MinuteArrivals, MinuteOutcome, minute_arrivals, minute_outcomes};
-pub use oracle::{Allotment, allot, best_fixed, schedule};
+pub use oracle::{Allotment, allot, best_fixed, schedule, warmed_schedule};
 pub use search::{PlanScore, PlanSearch, SearchLimits};

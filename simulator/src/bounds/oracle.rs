@@ -5,9 +5,11 @@
 //! cross minutes. A minute may thus be late for the benefit of others: the objective holds over the run, as it does for every policy.
 //! Reference: Everett, "Generalized Lagrange multiplier method", 1963.
 
-use gateway_contract::{PlanRevision, ServingPlan};
+use gateway_contract::{Mebibytes, PlanRevision, ServingPlan};
 
 use super::minutes::MinuteOutcome;
+use crate::deployment::Scheduled;
+use crate::lambda::FunctionModel;
 
 /// Which candidate serves each minute.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +108,34 @@ pub fn schedule(
         plans.push((minute as f64 * minute_seconds, plan));
     }
     plans
+}
+
+/// The clairvoyant's schedule: each minute's plan of `steps` (from [`schedule`]) with its environments warmed just before: as many of each size as
+/// the minute and the next keep busy (`load` of the minute × `busy_per_load` of the plan), three deviations of a Poisson number in reserve, and one
+/// more. Warming begins by the longest INIT, and a second, before the minute. `None` without steps.
+pub fn warmed_schedule(
+    steps: &[(f64, ServingPlan)],
+    load: &[f64],
+    minute_seconds: f64,
+    function: &dyn FunctionModel,
+    busy_per_load: impl Fn(&ServingPlan) -> f64,
+) -> Option<Scheduled> {
+    let (_, first) = steps.first()?;
+    let later = (1..load.len()).filter_map(|minute| {
+        let at_s = minute as f64 * minute_seconds;
+        let (_, plan) = steps.iter().rev().find(|(from_s, _)| *from_s <= at_s + 1e-6)?;
+        let next = load.get(minute + 1).copied().unwrap_or(0.0);
+        let busy = load[minute].max(next) * busy_per_load(plan);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bounded count")]
+        let wanted = (busy + 3.0 * busy.sqrt()).ceil().clamp(0.0, 1000.0) as u32 + 1;
+        let mut sizes: Vec<Mebibytes> = plan.rungs.iter().map(|rung| rung.memory_mib).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let init_s = sizes.iter().map(|size| function.init_seconds(*size)).fold(0.0, f64::max);
+        let warm = sizes.into_iter().map(|size| (size, wanted)).collect();
+        Some((at_s - init_s.ceil() - 1.0, plan.clone(), warm))
+    });
+    Some(Scheduled::warmed(first.clone(), later.collect::<Vec<_>>()))
 }
 
 #[cfg(test)]

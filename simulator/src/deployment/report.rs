@@ -162,6 +162,12 @@ impl ModelReport {
         }
     }
 
+    /// The statistics of its windows.
+    #[must_use]
+    pub fn window_stats(&self) -> Vec<WindowStats> {
+        self.windows.iter().map(|record| record.stats.clone()).collect()
+    }
+
     /// Dollars per million answered requests; everything billed is in it.
     #[must_use]
     pub fn usd_per_million(&self) -> f64 {

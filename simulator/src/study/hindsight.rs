@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use gateway_contract::{Mebibytes, PackingPolicy, ServingPlan, WindowStats};
+use gateway_contract::{PackingPolicy, ServingPlan};
 use optimizer_tuner::formula::ArrivalLaw;
 
 use super::prepared::Prepared;
@@ -15,9 +15,9 @@ use super::problem::Problem;
 use super::runs::Traffic;
 use crate::bounds::{
     Known, MinuteArrivals, MinuteOutcome, PlanSearch, SearchLimits, allot, best_fixed, minute_arrivals,
-    minute_outcomes, schedule,
+    minute_outcomes, schedule, warmed_schedule,
 };
-use crate::deployment::{ColdStarts, FixedPlan, ModelReport, Records, Scheduled};
+use crate::deployment::{ColdStarts, FixedPlan, Records, Scheduled};
 
 /// Laws of minutes, at most.
 const LAWS: usize = 5;
@@ -58,7 +58,7 @@ impl<'a> Hindsight<'a> {
             ColdStarts::Free,
             Records::Every,
         )?;
-        let minutes = minute_arrivals(&windows(&seen), MINUTE);
+        let minutes = minute_arrivals(&seen.window_stats(), MINUTE);
         Ok(Self { prepared, known, traffic, minutes })
     }
 
@@ -106,7 +106,7 @@ impl<'a> Hindsight<'a> {
         let by_minute = |plan: &ServingPlan| {
             let fixed = Box::new(FixedPlan::new(plan.clone()));
             let report = self.traffic.run(self.prepared, fixed, cold_starts, Records::Merged(60))?;
-            Ok(minute_outcomes(&windows(&report), MINUTE))
+            Ok(minute_outcomes(&report.window_stats(), MINUTE))
         };
         candidates.iter().map(by_minute).collect()
     }
@@ -191,43 +191,18 @@ impl<'a> Hindsight<'a> {
         best.map(|judged| judged.schedule).ok_or_else(|| self.no_plan())
     }
 
-    /// Each minute's plan with its environments warmed just before: as many as the minute and the next keep busy, three deviations of a Poisson
-    /// number in reserve, and one more.
+    /// The plans with the environments that each minute will keep busy warmed before it.
     fn warmed(&self, steps: &[(f64, ServingPlan)]) -> Result<Scheduled, Problem> {
         let search = PlanSearch::new(self.known);
         let laws = self.laws();
-        let busy = |plan: &ServingPlan, minute: usize| {
-            let requests = |at: usize| self.minutes.get(at).map_or(0.0, |minute| minute.requests as f64);
-            let rate = requests(minute).max(requests(minute + 1)) / MINUTE.as_secs_f64();
-            rate * search.concurrency_per_request(plan, &laws)
-        };
-        let first = steps.first().ok_or_else(|| self.no_plan())?;
-        let later = (1..self.minutes.len()).filter_map(|minute| {
-            let at_s = minute as f64 * MINUTE.as_secs_f64();
-            let (_, plan) = steps.iter().rev().find(|(from_s, _)| *from_s <= at_s + 1e-6)?;
-            let warm = environments(plan, busy(plan, minute));
-            let init =
-                warm.iter().map(|(size, _)| self.known.function.init_seconds(*size)).fold(0.0, f64::max);
-            Some((at_s - init.ceil() - 1.0, plan.clone(), warm))
-        });
-        Ok(Scheduled::warmed(first.1.clone(), later.collect::<Vec<_>>()))
+        let seconds = MINUTE.as_secs_f64();
+        let rates: Vec<f64> = self.minutes.iter().map(|minute| minute.requests as f64 / seconds).collect();
+        let busy = |plan: &ServingPlan| search.concurrency_per_request(plan, &laws);
+        warmed_schedule(steps, &rates, seconds, self.known.function.as_ref(), busy)
+            .ok_or_else(|| self.no_plan())
     }
 
     fn no_plan(&self) -> Problem {
         Problem::whole(&self.prepared.study().title, "no plan can serve this model on this account")
     }
-}
-
-fn windows(report: &ModelReport) -> Vec<WindowStats> {
-    report.windows.iter().map(|record| record.stats.clone()).collect()
-}
-
-/// Environments of each size of a plan that keeps so many busy on average.
-fn environments(plan: &ServingPlan, busy: f64) -> Vec<(Mebibytes, u32)> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bounded count")]
-    let wanted = (busy + 3.0 * busy.sqrt()).ceil().clamp(0.0, 1000.0) as u32 + 1;
-    let mut sizes: Vec<Mebibytes> = plan.rungs.iter().map(|rung| rung.memory_mib).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes.into_iter().map(|size| (size, wanted)).collect()
 }

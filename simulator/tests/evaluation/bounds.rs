@@ -7,7 +7,7 @@ use simulator::bounds::{
 };
 use simulator::deployment::{ColdStarts, FixedPlan};
 
-use super::{known, serve, windows};
+use super::{known, serve};
 
 const RATE: f64 = 20.0;
 
@@ -101,7 +101,7 @@ fn an_oracle_of_minutes_is_at_most_as_dear_as_each_plan() {
         .iter()
         .map(|plan| {
             let report = serve(&known, RATE, Box::new(FixedPlan::new(plan.clone())), 600.0, ColdStarts::Free);
-            let seen = windows(&report);
+            let seen = report.window_stats();
             assert_eq!(
                 minute_arrivals(&seen, minute).iter().map(|it| it.requests).sum::<u64>(),
                 report.counts.requests

@@ -9,7 +9,7 @@ mod bounds;
 
 use std::sync::Arc;
 
-use gateway_contract::{Mebibytes, WindowStats};
+use gateway_contract::Mebibytes;
 use simulator::arrivals::{ArrivalProcess, Poisson};
 use simulator::bounds::Known;
 use simulator::deployment::{
@@ -67,8 +67,4 @@ pub fn serve_from(
     let account = Account { cold_starts, ..Account::default() };
     let config = DeploymentConfig { account, ..DeploymentConfig::new(vec![model], seconds, 5) };
     run(config, &mut Unobserved).unwrap().models.remove(0)
-}
-
-pub fn windows(report: &ModelReport) -> Vec<WindowStats> {
-    report.windows.iter().map(|record| record.stats.clone()).collect()
 }

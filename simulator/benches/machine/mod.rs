@@ -1,4 +1,10 @@
-//! What the machine says of this process.
+//! What the machine says of this process. Shared by the benches; each uses its part.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "each bench uses its own part; a measurement may panic"
+)]
 
 use std::time::Duration;
 
