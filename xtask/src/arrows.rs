@@ -26,14 +26,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "gateway-bulk",
+        &["gateway-contract", "gateway-policy", "gateway-invoker", "optimizer-tuner", "workers-protocol"],
+    ),
+    (
         "gateway-cli",
         &[
+            "gateway-bulk",
             "gateway-contract",
             "gateway-policy",
             "gateway-invoker",
             "gateway-server",
             "simulator",
             "workers-emulator",
+            "workers-profiler",
         ],
     ),
     ("workers-protocol", &[]),

@@ -1,0 +1,2 @@
+//! Bulk jobs: a data set through a model, fanned out over parallel invocations.
+#![forbid(unsafe_code)]
