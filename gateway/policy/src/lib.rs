@@ -14,6 +14,7 @@ mod ordered_queue;
 mod packing;
 mod request;
 mod retry;
+pub mod share;
 mod shared;
 mod size_correction;
 mod types;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+pub mod bulk;
 pub mod event;
 pub mod formula;
 pub mod report;

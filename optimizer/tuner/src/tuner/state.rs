@@ -42,6 +42,13 @@ struct SavedPoint {
 #[error("learned state: {0}")]
 pub struct StateError(pub String);
 
+impl TunerState {
+    /// What was learned of the function.
+    pub(crate) fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+}
+
 impl SavedPoint {
     fn of(point: &Point) -> Self {
         Self {
