@@ -1,2 +1,29 @@
 //! Bulk jobs: a data set through a model, fanned out over parallel invocations.
+//!
+//! A job is read line by line, cut into chunks, invoked in parallel and written exactly once; its state is in a database, so that it goes on
+//! after `kill -9`. Deliberately absent: what a line means beyond plain columns ([`LineCodec`] is the seam), the configuration file, and retries
+//! by anybody but the runner.
 #![forbid(unsafe_code)]
+
+mod capacity;
+mod codec;
+mod error;
+mod job;
+mod progress;
+mod run;
+mod spec;
+mod store;
+
+pub use capacity::{Capacity, Permit, Unshared};
+pub use codec::{
+    AnsweredLine, AnsweredTensor, ColumnCodec, DecodedLine, LineCodec, LineFault, LineTensor, Unfit,
+    push_elements, push_string,
+};
+pub use error::BulkError;
+pub use job::{
+    FileId, Job, JobCost, JobCounts, JobFailure, JobId, JobState, LineProblem, Owner, UnixMillis, unix_millis,
+};
+pub use progress::{Progress, Snapshot};
+pub use run::{Invoke, RunContext, run};
+pub use spec::{ChunkPlan, DataFormat, InputSpec, JobSpec, Location, OperatingPoint, OutputSpec};
+pub use store::{Store, StoredFile};
