@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds model folders: `python build.py --out DIR [--cache DIR] [MODEL …]`; without names, all of them.
+"""Builds model folders: `python build.py --out DIR [--cache DIR] [MODEL …]`; without names, all but the large ones.
 
 Folders that are already as their recipe makes them are left alone. Progress goes to standard error.
 """
@@ -25,7 +25,7 @@ def main() -> int:
         return 0
     out: Path = arguments.out
     sources = Sources(arguments.cache or out / ".wheels")
-    for name in arguments.models or registry.names():
+    for name in arguments.models or registry.usual_names():
         recipe_hash = registry.recipe_hash(name)
         if folder.is_current(out / name, recipe_hash):
             say(f"{name}: up to date")

@@ -39,6 +39,20 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """What makes the worker generate.
+
+    New tokens by default and at most, the tokens that end a text, and how many texts one process continues at
+    the same time, which bounds the memory of its key-value cache.
+    """
+
+    max_tokens: int
+    max_tokens_limit: int
+    max_rows: int
+    stop_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything in `model.toml` but the digest of the model file, which the folder writer adds."""
 
@@ -53,6 +67,7 @@ class Manifest:
     file: str | None = "model.onnx"
     max_length: int | None = None
     tokenizer: Tokenizer | None = None
+    generation: Generation | None = None
     version: str = field(default="1")
 
     def to_toml(self, file_sha256: str | None) -> str:
@@ -70,6 +85,8 @@ class Manifest:
         sections += [_table("[[outputs]]", tensor) for tensor in self.outputs]
         if self.tokenizer is not None:
             sections.append(_table("[tokenizer]", self.tokenizer))
+        if self.generation is not None:
+            sections.append(_table("[generation]", self.generation))
         sections.append(_table("[work]", self.work))
         return "\n".join(sections)
 

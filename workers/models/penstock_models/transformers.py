@@ -1,6 +1,6 @@
-"""`minilm` with its trained weights; `distilbert` and `bert-tiny` of exact architecture, seeded.
+"""`minilm` with its trained weights; `distilbert`, `bert-base` and `bert-tiny` of exact architecture, seeded.
 
-All three take text and share one WordPiece tokenizer file. Padding and truncation are taken out of that
+All take text and share one WordPiece tokenizer file. Padding and truncation are taken out of that
 file: the worker pads to the longest text of a shard and cuts at the manifest's `max_length`.
 """
 
@@ -55,6 +55,15 @@ def build_bert_tiny(name: str, sources: Sources) -> Model:
     encoder = Encoder(Shape(hidden=128, layers=2, heads=2, feed_forward=512), SeededWeights(0))
     first = encoder.first_token(encoder.encode())
     hidden = encoder.graph.op("Tanh", encoder.linear(first, "pooler.dense", 128, 128))
+    return _classifier(name, encoder, hidden, sources)
+
+
+def build_bert_base(name: str, sources: Sources) -> Model:
+    """BERT base with pooler and two-class head (109,483,778 parameters), seeded."""
+    say(f"{name}: writing the graph with seeded weights")
+    encoder = Encoder(Shape(hidden=768, layers=12, heads=12, feed_forward=3072), SeededWeights(0))
+    first = encoder.first_token(encoder.encode())
+    hidden = encoder.graph.op("Tanh", encoder.linear(first, "pooler.dense", 768, 768))
     return _classifier(name, encoder, hidden, sources)
 
 

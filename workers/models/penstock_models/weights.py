@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-_SPREAD = np.float32(0.02)
+_USUAL_SPREAD = 0.02
 
 
 class Weights(Protocol):
@@ -37,10 +37,11 @@ class TrainedWeights:
 
 
 class SeededWeights:
-    """Normal with standard deviation 0.02 for matrices, one for scales, zero for offsets."""
+    """Normal with standard deviation `spread` for matrices, one for scales, zero for offsets."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, spread: float = _USUAL_SPREAD) -> None:
         self._generator = np.random.Generator(np.random.PCG64(seed))
+        self._spread = np.float32(spread)
 
     def get(self, key: str, shape: tuple[int, ...], kind: str = "matrix") -> np.ndarray:
         """Returns the next array of the seeded sequence; `key` is of no consequence."""
@@ -49,4 +50,4 @@ class SeededWeights:
             return np.ones(shape, np.float32)
         if kind == "offset":
             return np.zeros(shape, np.float32)
-        return self._generator.standard_normal(shape, dtype=np.float32) * _SPREAD
+        return self._generator.standard_normal(shape, dtype=np.float32) * self._spread

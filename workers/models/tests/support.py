@@ -53,6 +53,11 @@ class BuiltModel:
         """The rows of `eval.jsonl`."""
         return [json.loads(line) for line in (self.folder / "eval.jsonl").read_text().splitlines()]
 
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The folder's tokenizer."""
+        return Tokenizer.from_file(str(self.folder / self.manifest["tokenizer"]["file"]))
+
     def run(self, items: Sequence[str] | np.ndarray) -> dict[str, np.ndarray]:
         """Runs one batch; texts are tokenized if the manifest says so."""
         names = [output["name"] for output in self.manifest["outputs"]]
@@ -67,9 +72,8 @@ class BuiltModel:
         return {entry["name"]: np.asarray(items, DTYPES[entry["datatype"]])}
 
     def _token_feeds(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        tokenizer = Tokenizer.from_file(str(self.folder / self.manifest["tokenizer"]["file"]))
-        tokenizer.enable_truncation(self.manifest["max_length"])
-        encoded = [tokenizer.encode(text).ids for text in texts]
+        self.tokenizer.enable_truncation(self.manifest["max_length"])
+        encoded = [self.tokenizer.encode(text).ids for text in texts]
         longest = max(len(ids) for ids in encoded)
         feeds = {
             "input_ids": np.array([ids + [0] * (longest - len(ids)) for ids in encoded]),
@@ -78,6 +82,58 @@ class BuiltModel:
         feeds["token_type_ids"] = np.zeros_like(feeds["input_ids"])
         wanted = {entry.name for entry in self.session.get_inputs()}
         return {name: value for name, value in feeds.items() if name in wanted}
+
+
+class Generator:
+    """A decoder graph, run in batches that are padded on the left."""
+
+    def __init__(self, graph: bytes) -> None:
+        self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        self._past = [entry for entry in self._session.get_inputs() if entry.name.startswith("past_")]
+
+    def prefill(self, texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Logits of each text's next token, and what `step` goes on from."""
+        longest = max(len(text) for text in texts)
+        padding = [longest - len(text) for text in texts]
+        mask = np.array([[0] * pad + [1] * (longest - pad) for pad in padding])
+        ids = np.array([[0] * pad + list(text) for pad, text in zip(padding, texts)])
+        past = {
+            entry.name: np.zeros((len(texts), entry.shape[1], 0, entry.shape[3]), np.float32)
+            for entry in self._past
+        }
+        return self._run(ids, mask, np.maximum(mask.cumsum(axis=1) - 1, 0), past)
+
+    def step(
+        self, tokens: np.ndarray, state: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The same after one more token a text."""
+        past = dict(state)
+        mask = np.pad(past.pop("attention_mask"), ((0, 0), (0, 1)), constant_values=1)
+        return self._run(tokens[:, None], mask, mask.sum(axis=1, keepdims=True) - 1, past)
+
+    def continue_greedily(
+        self, texts: Sequence[Sequence[int]], max_tokens: int, stops: Sequence[int]
+    ) -> list[list[int]]:
+        """The new tokens of each text, all texts in one batch to the end."""
+        found: list[list[int]] = [[] for _ in texts]
+        ended = [False] * len(texts)
+        logits, state = self.prefill(texts)
+        for _ in range(max_tokens):
+            tokens = logits.argmax(axis=1)
+            for row, token in enumerate(tokens):
+                ended[row] = ended[row] or int(token) in stops
+                if not ended[row]:
+                    found[row].append(int(token))
+            logits, state = self.step(tokens, state)
+        return found
+
+    def _run(
+        self, ids: np.ndarray, mask: np.ndarray, positions: np.ndarray, past: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **past}
+        logits, *present = self._session.run(None, feeds)
+        state = {entry.name: values for entry, values in zip(self._past, present)}
+        return logits[:, -1], {"attention_mask": mask, **state}
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import unittest
 
 import numpy as np
@@ -14,7 +15,9 @@ from penstock_models import registry
 
 from .support import DTYPES, model
 
-ONNX_MODELS = [name for name in registry.names() if name != "identity"]
+USUAL = registry.usual_names()
+ONNX_MODELS = [name for name in USUAL if name not in ("identity", "llama-tiny")]
+TEXT_KINDS = [name for name in USUAL if name.startswith("text-")]
 TEXTS = [
     "a great film",
     "boring , bleak and far too long",
@@ -72,8 +75,8 @@ class EveryModel(unittest.TestCase):
                         self.assertLessEqual(difference, 1e-5)
 
     def test_seeded_weights_are_labelled(self) -> None:
-        seeded = {name for name in registry.names() if model(name).manifest["weights"] == "seeded"}
-        self.assertEqual(seeded, {"distilbert", "bert-tiny"})
+        seeded = {name for name in USUAL if model(name).manifest["weights"] == "seeded"}
+        self.assertEqual(seeded, {"distilbert", "bert-tiny", "llama-tiny"})
 
 
 class Sentiment(unittest.TestCase):
@@ -98,6 +101,21 @@ class Sentiment(unittest.TestCase):
                 labels = [row["label"] for row in model(name).evaluation]
                 self.assertEqual(len(labels), count)
                 self.assertAlmostEqual(float(np.mean(labels)), 0.5, delta=0.05)
+
+
+class TextKinds(unittest.TestCase):
+    def test_there_are_six(self) -> None:
+        self.assertEqual(len(TEXT_KINDS), 6)
+
+    def test_the_graph_answers_what_scikit_learn_answers(self) -> None:
+        for name in TEXT_KINDS:
+            expected = json.loads((model(name).folder / "expected.json").read_text())
+            found = model(name).run(expected["texts"])
+            self.assertEqual(set(found), set(expected["outputs"]))
+            for output, values in expected["outputs"].items():
+                with self.subTest(model=name, output=output):
+                    self.assertGreater(len(np.unique(np.array(values))), 1)
+                    np.testing.assert_allclose(found[output], values, atol=2e-5)
 
 
 class Unsupervised(unittest.TestCase):
