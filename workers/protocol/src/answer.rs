@@ -48,6 +48,12 @@ pub struct ProcessReport {
     pub padded_units: u64,
     /// Wall time inside the engine, microseconds.
     pub compute_us: u64,
+    /// Of `compute_us`, what reading prompts took; 0 for models that do not generate.
+    #[serde(default)]
+    pub prefill_us: u64,
+    /// Tokens written; 0 for models that do not generate.
+    #[serde(default)]
+    pub generated_tokens: u64,
     /// CPU time of the process in this invocation, microseconds.
     pub cpu_us: u64,
     /// Resident set after the batch, bytes; pages shared with the zygote count in full.

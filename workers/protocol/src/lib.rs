@@ -8,6 +8,7 @@
 mod answer;
 mod datatype;
 mod error;
+mod generation;
 mod manifest;
 mod request;
 mod tensor;
@@ -15,6 +16,7 @@ mod tensor;
 pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report};
 pub use datatype::Datatype;
 pub use error::ProtocolError;
+pub use generation::{GenerationOutput, GenerationSpec};
 pub use manifest::{
     Engine, ManifestError, ModelManifest, TensorSpec, TokenizerSpec, Weights, WorkSpec, WorkUnit,
 };

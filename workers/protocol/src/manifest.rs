@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::Datatype;
+use crate::{Datatype, GenerationSpec};
 
 /// A model folder's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -29,7 +29,8 @@ pub struct ModelManifest {
     /// Licence of the weights.
     #[serde(default)]
     pub license: Option<String>,
-    /// Largest length of one item in work units; longer items are refused (`tokens`: cut, as the tokenizer's truncation says).
+    /// Largest length of one item in work units; longer items are refused (`tokens`: cut, as the tokenizer's truncation says,
+    /// but for generation, where a prompt is refused).
     #[serde(default)]
     pub max_length: Option<u32>,
     /// What clients send.
@@ -39,6 +40,9 @@ pub struct ModelManifest {
     /// Turns a BYTES input into token ids inside the worker.
     #[serde(default)]
     pub tokenizer: Option<TokenizerSpec>,
+    /// Makes the worker continue the text token by token instead of running the model once.
+    #[serde(default)]
+    pub generation: Option<GenerationSpec>,
     /// Unit of work.
     #[serde(default)]
     pub work: WorkSpec,
@@ -178,11 +182,11 @@ impl ModelManifest {
                 return Err(field("tokenizer.input", "must name an input of datatype BYTES"));
             }
         }
-        Ok(())
+        self.generation.as_ref().map_or(Ok(()), |generation| generation.check(self))
     }
 }
 
-fn field(field: &'static str, reason: impl Into<String>) -> ManifestError {
+pub(crate) fn field(field: &'static str, reason: impl Into<String>) -> ManifestError {
     ManifestError::Field { field, reason: reason.into() }
 }
 
