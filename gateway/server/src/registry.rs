@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gateway_contract::{ModelId, ServingPlan};
 use workers_protocol::ModelManifest;
 
+use crate::http::openai::TokenCounter;
 use crate::statistics::ModelStatistics;
 
 /// One served model.
@@ -21,6 +22,8 @@ pub struct ServedModel {
     pub plan: ServingPlan,
     /// Counters behind the statistics extension; they outlive reloads.
     pub statistics: Arc<ModelStatistics>,
+    /// Counts the tokens of texts.
+    pub tokens: Arc<TokenCounter>,
 }
 
 /// All served models.

@@ -137,6 +137,7 @@ fn identity() -> ServedModel {
         manifest: ModelManifest::parse(MANIFEST).unwrap(),
         plan: PlanConfig::default().plan(ModelId(0), PlanRevision(1)).unwrap(),
         statistics: Arc::default(),
+        tokens: Arc::default(),
     }
 }
 

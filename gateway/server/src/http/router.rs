@@ -2,15 +2,17 @@
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::response::Response;
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::errors::{ApiError, Code};
 use super::metadata::ModelPath;
+use super::openai::{self, OpenAiError};
 use super::{HttpState, health, infer, metadata, repository, statistics};
 use crate::inference::Inference;
 
-/// All `/v2` routes. Others may be merged in.
+/// All `/v2` routes, and the live ones of `/v1`. Others may be merged in.
 pub fn public_router<I: Inference>(state: HttpState<I>) -> Router {
     let mut router = Router::new()
         .route("/v2", get(metadata::server))
@@ -18,7 +20,10 @@ pub fn public_router<I: Inference>(state: HttpState<I>) -> Router {
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready::<I>))
         .route("/v2/models/stats", get(statistics::all::<I>))
-        .route("/v2/repository/index", post(repository::index::<I>));
+        .route("/v2/repository/index", post(repository::index::<I>))
+        .route("/v1/embeddings", post(openai::embeddings::<I>))
+        .route("/v1/models", get(openai::list_models::<I>))
+        .route("/v1/models/{model}", get(openai::one_model::<I>));
     for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         router = router
             .route(model, get(metadata::model::<I>))
@@ -40,10 +45,19 @@ async fn infer_route<I: Inference>(
     infer::infer(&state, &path.model, path.version.as_deref(), &head, body).await
 }
 
-async fn not_found() -> ApiError {
-    ApiError::new(Code::NotFound, "no such route")
+async fn not_found(uri: Uri) -> Response {
+    in_form(&uri, ApiError::new(Code::NotFound, "no such route"))
 }
 
-async fn method_not_allowed() -> ApiError {
-    ApiError::new(Code::MethodNotAllowed, "the route has no such method")
+async fn method_not_allowed(uri: Uri) -> Response {
+    in_form(&uri, ApiError::new(Code::MethodNotAllowed, "the route has no such method"))
+}
+
+/// An error in the form that clients of this path read.
+fn in_form(uri: &Uri, error: ApiError) -> Response {
+    if uri.path().starts_with("/v1/") {
+        OpenAiError::from(error).into_response()
+    } else {
+        error.into_response()
+    }
 }

@@ -1,6 +1,7 @@
 //! Settings → what the driver and the front ends hold. Remembers across reloads what must survive them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use gateway_contract::{ModelId, PlanRevision, ServingPlan};
@@ -10,6 +11,7 @@ use workers_protocol::ModelManifest;
 use super::fleet::Steered;
 use crate::config::{ModelSettings, Settings};
 use crate::driver::{ModelRuntime, ModelSet, ResponseEstimate};
+use crate::http::openai::TokenCounter;
 use crate::registry::{Registry, ServedModel};
 use crate::statistics::ModelStatistics;
 use crate::telemetry::{Catalogue, ModelMetrics};
@@ -27,6 +29,7 @@ struct Kept {
     /// Whether the file leaves the choice of plans to the control loop.
     is_steered: bool,
     statistics: Arc<ModelStatistics>,
+    tokens: Arc<TokenCounter>,
     response_item_bytes: Arc<ResponseEstimate>,
 }
 
@@ -61,6 +64,7 @@ impl Assembly {
                 manifest: model.manifest.clone(),
                 plan: runtime.plan.clone(),
                 statistics: runtime.statistics.clone(),
+                tokens: self.kept.get(&model.name).map(|kept| kept.tokens.clone()).unwrap_or_default(),
             });
             set.models.insert(runtime.id, Arc::new(runtime));
         }
@@ -105,6 +109,7 @@ impl Assembly {
             }
             before => {
                 let id = ModelId(self.next_id);
+                let folder = model.manifest_path.parent().unwrap_or(Path::new(""));
                 self.next_id = self.next_id.checked_add(1).ok_or(OutOfIds)?;
                 let revision = PlanRevision(1);
                 Kept {
@@ -116,6 +121,7 @@ impl Assembly {
                     is_steered,
                     statistics: before.map(|kept| kept.statistics).unwrap_or_default(),
                     response_item_bytes: Arc::new(ResponseEstimate::new(&model.manifest)),
+                    tokens: Arc::new(TokenCounter::new(&model.manifest, folder)),
                 }
             }
         };

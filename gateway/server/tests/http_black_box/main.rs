@@ -5,4 +5,5 @@ mod bad_input;
 mod connections;
 mod endpoints;
 mod infer;
+mod openai;
 mod support;

@@ -17,7 +17,7 @@ use gateway_server::http::{
     HttpConfig, HttpState, HttpTelemetry, PublicApplication, Readiness, RequestRecord, serve,
 };
 use gateway_server::inference::{
-    Completed, FailedItem, InferError, Inference, OutputTensor, Receipt, Submission,
+    Completed, FailedItem, InferError, Inference, InputTensor, OutputTensor, Receipt, Submission,
 };
 use gateway_server::registry::{Registry, ServedModel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -83,10 +83,9 @@ impl Inference for StandIn {
             }
         }
         let outputs = manifest.outputs.iter().zip(submission.inputs);
-        let outputs = outputs.map(|(spec, input)| OutputTensor {
-            datatype: spec.datatype,
-            item_shape: input.item_shape,
-            data: input.data,
+        let outputs = outputs.map(|(spec, input)| match manifest.name.as_str() {
+            "embedder" => vectors(&input, submission.items),
+            _ => OutputTensor { datatype: spec.datatype, item_shape: input.item_shape, data: input.data },
         });
         let receipt = Receipt {
             queue_wait: Duration::from_micros(1500),
@@ -98,6 +97,19 @@ impl Inference for StandIn {
         };
         let outputs = if failed.is_empty() { outputs.collect() } else { Vec::new() };
         Ok(Completed { outputs, failed, receipt })
+    }
+}
+
+/// Of each text its length, its first byte, and two numbers that JSON writes long.
+fn vectors(input: &InputTensor, items: u32) -> OutputTensor {
+    let data = (0..items).flat_map(|item| {
+        let text = &input.data[input.item_range(item, items)][4..];
+        [text.len() as f32, f32::from(text[0]), 0.1, -1.0 / 3.0].into_iter().flat_map(f32::to_le_bytes)
+    });
+    OutputTensor {
+        datatype: Datatype::Fp32,
+        item_shape: [4].into_iter().collect(),
+        data: data.collect::<Vec<u8>>().into(),
     }
 }
 
@@ -186,9 +198,19 @@ fn model(id: u16, name: &str, tensors: &[(&str, Datatype, &[i64])]) -> ServedMod
         plan,
         statistics: Arc::default(),
     }
+        tokens: Arc::default(),
 }
 
 /// Models of the stand-in; tensor `x` goes in as `in_x` and comes out as `out_x`.
+/// One text in, four numbers out.
+fn embedder() -> ServedModel {
+    let text = "name = \"embedder\"\nversion = \"1\"\nengine = \"onnxruntime\"\nfile = \"m\"\nsha256 = \"";
+    let tensors = "\"\ninputs = [{ name = \"text\", datatype = \"BYTES\", shape = [1] }]\n\
+                   outputs = [{ name = \"vector\", datatype = \"FP32\", shape = [4] }]\n";
+    let manifest = ModelManifest::parse(&format!("{text}{}{tensors}", "0".repeat(64))).unwrap();
+    ServedModel { manifest, ..model(6, "embedder", &[("text", Datatype::Bytes, &[1])]) }
+}
+
 pub fn models() -> Vec<ServedModel> {
     let all = Datatype::ALL.map(|datatype| (datatype.name().to_lowercase(), datatype));
     let all: Vec<(&str, Datatype, &[i64])> =
@@ -201,6 +223,7 @@ pub fn models() -> Vec<ServedModel> {
         model(4, "all", &all),
         model(5, "variable", &[("x", Datatype::Int16, &[-1, 2])]),
     ]
+        embedder(),
 }
 
 /// A running listener.

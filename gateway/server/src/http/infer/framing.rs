@@ -16,20 +16,20 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The headers that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Framing {
+pub(in crate::http) struct Framing {
     /// How the body is compressed.
-    pub(super) encoding: Option<Encoding>,
+    pub(in crate::http) encoding: Option<Encoding>,
     /// How the answer may be compressed.
-    pub(super) answer_encoding: Option<Encoding>,
+    pub(in crate::http) answer_encoding: Option<Encoding>,
     /// Bytes of JSON; `None`: all of the body.
-    pub(super) json_bytes: Option<usize>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) traceparent: Option<String>,
-    pub(super) receipt: bool,
+    pub(in crate::http) json_bytes: Option<usize>,
+    pub(in crate::http) timeout: Option<Duration>,
+    pub(in crate::http) traceparent: Option<String>,
+    pub(in crate::http) receipt: bool,
 }
 
 impl Framing {
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(in crate::http) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
         let timeout_ms = count(headers, &X_REQUEST_TIMEOUT_MS, "X-Request-Timeout-Ms")?;
         let json_bytes = count(headers, &INFERENCE_HEADER_CONTENT_LENGTH, "Inference-Header-Content-Length")?;
         let receipt = headers.get(PENSTOCK_RECEIPT);

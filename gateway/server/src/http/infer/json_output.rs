@@ -7,7 +7,7 @@ use workers_protocol::Datatype;
 
 /// An element that JSON has no form for. The text follows the output's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(in crate::http) enum Unfit {
     NotFinite { element: usize },
     NotUtf8 { element: usize },
     Halves(Datatype),
@@ -26,7 +26,11 @@ impl fmt::Display for Unfit {
 }
 
 /// Writes the elements of `data`, with commas between.
-pub(super) fn push_elements(out: &mut Vec<u8>, datatype: Datatype, data: &[u8]) -> Result<(), Unfit> {
+pub(in crate::http) fn push_elements(
+    out: &mut Vec<u8>,
+    datatype: Datatype,
+    data: &[u8],
+) -> Result<(), Unfit> {
     match datatype {
         Datatype::Bool => push_all::<1>(out, data, |out, [byte]| {
             out.extend_from_slice(if byte == 0 { b"false" } else { b"true" });
@@ -112,7 +116,7 @@ fn integer<T: itoa::Integer>(out: &mut Vec<u8>, value: T) -> Result<(), Unfit> {
 
 /// Writes an integer.
 #[inline]
-pub(super) fn push_integer<T: itoa::Integer>(out: &mut Vec<u8>, value: T) {
+pub(in crate::http) fn push_integer<T: itoa::Integer>(out: &mut Vec<u8>, value: T) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -122,7 +126,7 @@ pub(super) fn push_float(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Writes a string with its quotes.
-pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
+pub(in crate::http) fn push_string(out: &mut Vec<u8>, text: &str) {
     push_json(out, text);
 }
 

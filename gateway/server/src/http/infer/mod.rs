@@ -5,15 +5,15 @@ mod context;
 mod elements;
 mod encoding;
 mod fields;
-mod framing;
+pub(super) mod framing;
 mod json_data;
-mod json_output;
+pub(super) mod json_output;
 mod parameters;
-mod request;
-mod response;
+pub(super) mod request;
+pub(super) mod response;
 mod tail;
-mod validate;
-mod watch;
+pub(super) mod validate;
+pub(super) mod watch;
 
 #[cfg(test)]
 mod codec_properties;
@@ -36,7 +36,7 @@ use crate::inference::Inference;
 use crate::registry::ServedModel;
 
 /// Bytes beyond which reading or writing a tensor would keep other connections of the same thread waiting for long.
-const HEAVY_BYTES: usize = 256 * 1024;
+pub(super) const HEAVY_BYTES: usize = 256 * 1024;
 
 /// Answers one inference request. Dropping the future cancels it.
 pub(crate) async fn infer<I, B>(
@@ -151,7 +151,7 @@ fn decode(
 
 impl<I: Inference> HttpState<I> {
     /// Runs work that takes long without holding up this thread's other connections; as many at a time as there are cores.
-    async fn aside<T: Send + 'static>(
+    pub(super) async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {

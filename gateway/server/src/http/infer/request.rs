@@ -22,11 +22,11 @@ use crate::http::errors::{ApiError, Code};
 const MAX_TENSORS: usize = 64;
 
 /// Dimensions of a tensor.
-pub(super) type Shape = SmallVec<[u64; 8]>;
+pub(in crate::http) type Shape = SmallVec<[u64; 8]>;
 
 /// A read request.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct InferRequest<'a> {
+pub(in crate::http) struct InferRequest<'a> {
     pub(super) id: Option<Text<'a>>,
     pub(super) parameters: RequestParameters,
     pub(super) inputs: SmallVec<[RequestInput<'a>; 1]>,
@@ -36,7 +36,7 @@ pub(super) struct InferRequest<'a> {
 
 /// One entry of `inputs`.
 #[derive(Debug, PartialEq)]
-pub(super) struct RequestInput<'a> {
+pub(in crate::http) struct RequestInput<'a> {
     pub(super) name: Text<'a>,
     pub(super) datatype: Datatype,
     pub(super) shape: Shape,
@@ -47,7 +47,7 @@ pub(super) struct RequestInput<'a> {
 
 /// Where an input's data is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(in crate::http) enum Source {
     /// It was in the JSON, and has been read.
     Json(Vec<u8>),
     /// It follows the JSON, with this many bytes.
@@ -56,14 +56,14 @@ pub(super) enum Source {
 
 /// One entry of `outputs`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct RequestedOutput<'a> {
+pub(in crate::http) struct RequestedOutput<'a> {
     pub(super) name: Text<'a>,
     /// Whether it is wanted as binary data, if the entry says so.
     pub(super) binary: Option<bool>,
 }
 
 /// Reads a request.
-pub(super) fn parse<'a>(json: &'a [u8], config: &HttpConfig) -> Result<InferRequest<'a>, ApiError> {
+pub(in crate::http) fn parse<'a>(json: &'a [u8], config: &HttpConfig) -> Result<InferRequest<'a>, ApiError> {
     let context = ParseContext::new(config, json.len());
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     RequestSeed(&context)

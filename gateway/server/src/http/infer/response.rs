@@ -16,7 +16,7 @@ use crate::inference::{Completed, OutputTensor, Receipt};
 use crate::registry::ServedModel;
 
 /// An answer's bytes, ready for the connection.
-pub(super) struct Answer {
+pub(in crate::http) struct Answer {
     body: Vec<u8>,
     /// Bytes of JSON, if binary data follows.
     json_bytes: Option<usize>,
@@ -24,7 +24,7 @@ pub(super) struct Answer {
 }
 
 /// Writes the answer to a request whose items all have values. `so_far`: time since the request's arrival.
-pub(super) fn write(
+pub(in crate::http) fn write(
     model: &ServedModel,
     form: &AnswerForm,
     completed: &Completed,
@@ -60,13 +60,23 @@ pub(super) fn write(
 }
 
 impl Answer {
+    /// JSON alone.
+    pub(in crate::http) fn json(body: Vec<u8>) -> Self {
+        Self { body, json_bytes: None, encoding: None }
+    }
+
+    /// The body alone.
+    pub(in crate::http) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// Bytes of the body.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::http) fn len(&self) -> usize {
         self.body.len()
     }
 
     /// Compresses the body.
-    pub(super) fn compress(&mut self, encoding: Encoding) {
+    pub(in crate::http) fn compress(&mut self, encoding: Encoding) {
         if let Cow::Owned(compressed) = encoding.compress(&self.body) {
             self.body = compressed;
             self.encoding = Some(encoding);
@@ -74,7 +84,7 @@ impl Answer {
     }
 
     /// As an HTTP response.
-    pub(super) fn into_response(self) -> Response {
+    pub(in crate::http) fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body));
         let headers = response.headers_mut();
         let content_type = match self.json_bytes {

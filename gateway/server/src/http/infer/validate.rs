@@ -16,29 +16,29 @@ use crate::inference::{InputTensor, ItemShape, Submission};
 
 /// A request that fits, and how its answer is wanted.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) submission: Submission,
-    pub(super) answer: AnswerForm,
+pub(in crate::http) struct Accepted {
+    pub(in crate::http) submission: Submission,
+    pub(in crate::http) answer: AnswerForm,
 }
 
 /// How an answer is wanted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AnswerForm {
-    pub(super) id: Option<String>,
-    pub(super) outputs: SmallVec<[WantedOutput; 2]>,
-    pub(super) receipt: bool,
+pub(in crate::http) struct AnswerForm {
+    pub(in crate::http) id: Option<String>,
+    pub(in crate::http) outputs: SmallVec<[WantedOutput; 2]>,
+    pub(in crate::http) receipt: bool,
 }
 
 /// One output of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WantedOutput {
+pub(in crate::http) struct WantedOutput {
     /// Position in the manifest.
-    pub(super) index: usize,
-    pub(super) binary: bool,
+    pub(in crate::http) index: usize,
+    pub(in crate::http) binary: bool,
 }
 
 /// Fits a JSON request with what follows it.
-pub(super) fn fit(
+pub(in crate::http) fn fit(
     request: InferRequest<'_>,
     tail: &Bytes,
     framing: &Framing,

@@ -9,7 +9,7 @@ use crate::inference::Receipt;
 use crate::registry::ServedModel;
 
 /// The times of a request. Dropped before an end is told, it reports a cancellation: the client left.
-pub(super) struct Watch<'t> {
+pub(in crate::http) struct Watch<'t> {
     telemetry: &'t dyn HttpTelemetry,
     model: Option<Arc<ServedModel>>,
     start: Instant,
@@ -21,7 +21,7 @@ pub(super) struct Watch<'t> {
 }
 
 impl<'t> Watch<'t> {
-    pub(super) fn start(telemetry: &'t dyn HttpTelemetry) -> Self {
+    pub(in crate::http) fn start(telemetry: &'t dyn HttpTelemetry) -> Self {
         let start = Instant::now();
         Self {
             telemetry,
@@ -35,28 +35,28 @@ impl<'t> Watch<'t> {
         }
     }
 
-    pub(super) fn model(&mut self, model: Arc<ServedModel>) {
+    pub(in crate::http) fn model(&mut self, model: Arc<ServedModel>) {
         self.model = Some(model);
     }
 
     /// The request is read, checked, and about to be submitted.
-    pub(super) fn decoded(&mut self, items: u32) {
+    pub(in crate::http) fn decoded(&mut self, items: u32) {
         self.decoded = Some(Instant::now());
         self.items = items;
     }
 
     /// The driver has answered.
-    pub(super) fn answered(&mut self, receipt: Option<Receipt>) {
+    pub(in crate::http) fn answered(&mut self, receipt: Option<Receipt>) {
         self.answered = Some(Instant::now());
         self.receipt = receipt;
     }
 
     /// From the start to the driver's answer.
-    pub(super) fn so_far(&self) -> Duration {
+    pub(in crate::http) fn so_far(&self) -> Duration {
         self.answered.map_or(Duration::ZERO, |answered| answered - self.start)
     }
 
-    pub(super) fn succeeded(mut self) {
+    pub(in crate::http) fn succeeded(mut self) {
         let end = Instant::now();
         let record = self.record(200, "ok", end);
         if let (Some(model), Some(receipt)) = (&self.model, &self.receipt) {
@@ -71,7 +71,7 @@ impl<'t> Watch<'t> {
         self.ended = true;
     }
 
-    pub(super) fn failed(mut self, code: Code) {
+    pub(in crate::http) fn failed(mut self, code: Code) {
         let record = self.record(code.status().as_u16(), code.name(), Instant::now());
         if let Some(model) = &self.model {
             model.statistics.fail.add(1, record.duration);
