@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_contract::{BatchId, ItemFailure, ModelId, WindowStats};
+use gateway_policy::share::{Share, ShareState};
 use gateway_policy::{CloseReason, Event, Rejection, RetryReason};
 use gateway_server::config::PlanConfig;
 use gateway_server::http::{HttpTelemetry, RequestRecord};
 use gateway_server::inference::Receipt;
 use gateway_server::telemetry::control::Fallback;
 use gateway_server::telemetry::model::InvocationMeters;
-use gateway_server::telemetry::{Catalogue, ControlMetrics, HttpMetrics, ModelMetrics, record_event};
+use gateway_server::telemetry::{Catalogue, ControlMetrics, HttpMetrics, JobMetrics, ModelMetrics, record_event};
 use optimizer_tuner::event::{
     Candidate, Expectation, PointSummary, RollbackReason, SwitchReason, TrialVerdict,
 };
@@ -111,8 +112,20 @@ fn move_control(catalogue: &Arc<Catalogue>) {
     control.window(&stats, Some(6.0));
 }
 
+fn move_jobs(catalogue: &Arc<Catalogue>) {
+    let jobs = JobMetrics::new(catalogue.clone());
+    jobs.active("in_progress", 1);
+    jobs.ended("m", "completed", Duration::from_secs(40));
+    jobs.cancelled("in_progress");
+    jobs.lines("m", 10, 1, 10);
+    jobs.billed("m", 2, 1e-5, Duration::from_secs(1), 1.7);
+    jobs.throttled("m", 1);
+    jobs.share(Share { allowed: 7, state: ShareState::Left }, 3);
+}
+
 fn move_everything(catalogue: &Arc<Catalogue>) {
     move_control(catalogue);
+    move_jobs(catalogue);
     let model = ModelMetrics::new(catalogue.clone(), "m");
     let id = ModelId(0);
     for event in [
@@ -215,6 +228,7 @@ fn names_carry_units_and_counters_end_in_total() {
         "_requests_per_second",
         "_in_flight",
         "_open",
+        "_jobs",
     ];
     let catalogue = Arc::new(Catalogue::new().unwrap());
     move_everything(&catalogue);

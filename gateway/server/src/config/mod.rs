@@ -5,6 +5,7 @@
 //! gateway. This is the one place that reads environment variables. Deliberately absent: interpolation inside values, secrets.
 
 mod aws;
+mod bulk;
 mod control;
 mod diagnostics;
 mod drain;
@@ -28,6 +29,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use aws::{AwsConfig, AwsCredentials};
+pub use bulk::BulkConfig;
 pub use control::{ControlConfig, StateConfig};
 pub use diagnostics::{ConfigError, Problem};
 pub use drain::DrainConfig;
@@ -72,6 +74,9 @@ pub struct Config {
     /// What is kept over restarts. Needs a restart.
     #[schemars(extend("x-requires-restart" = true))]
     pub state: StateConfig,
+    /// Bulk jobs. Needs a restart.
+    #[schemars(extend("x-requires-restart" = true))]
+    pub bulk: BulkConfig,
     /// The served models, by the name that stands in URLs: 1 to 64 letters, digits, `-`, `_` or `.`.
     pub models: BTreeMap<String, ModelConfig>,
 }

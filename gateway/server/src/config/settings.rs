@@ -8,7 +8,7 @@ use gateway_invoker::InvokerConfig;
 use optimizer_tuner::TunerSettings;
 use workers_protocol::ModelManifest;
 
-use super::{Config, ControlConfig, ListenConfig, LogConfig, ModelConfig, PolicyConfig};
+use super::{BulkConfig, Config, ControlConfig, ListenConfig, LogConfig, ModelConfig, PolicyConfig};
 use crate::driver::DriverLimits;
 use crate::http::HttpConfig;
 
@@ -82,6 +82,7 @@ impl Settings {
         for (section, checked) in sections {
             if let Err((key, reason)) = checked {
                 invalid.push((format!("{section}.{key}"), reason.to_owned()));
+            ("bulk", config.bulk.check()),
             }
         }
         let mut models = Vec::with_capacity(config.models.len());

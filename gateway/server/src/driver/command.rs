@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gateway_contract::{ModelId, RequestId, WindowStats};
+use gateway_policy::share::LiveLoad;
 use tokio::sync::oneshot;
 
 use super::ModelSet;
@@ -32,6 +33,8 @@ pub(super) enum Command {
         percentile: f64,
         reply: oneshot::Sender<WindowStats>,
     },
+    /// Answered with live traffic since the last time.
+    LiveLoad(oneshot::Sender<LiveLoad>),
     /// Bring the gauges up to date.
     RefreshGauges(oneshot::Sender<()>),
     /// Stop admitting, flush; answered when idle.

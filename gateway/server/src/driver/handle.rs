@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use gateway_contract::{ModelId, RequestId, WindowStats};
 use gateway_policy::Rejection;
+use gateway_policy::share::LiveLoad;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
@@ -86,6 +87,13 @@ impl DriverHandle {
     #[must_use]
     pub fn now(&self) -> gateway_contract::Timestamp {
         self.shared.clock.now()
+    }
+
+    /// Live traffic since the last call, of all models together: for one reader. `None`: the driver is gone.
+    pub async fn live_load(&self) -> Option<LiveLoad> {
+        let (reply, wait) = oneshot::channel();
+        self.commands.send(Command::LiveLoad(reply)).ok()?;
+        wait.await.ok()
     }
 
     /// Brings the gauges that only the engine knows up to date.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_contract::{BatchId, ModelId, RequestId, Timestamp};
+use gateway_policy::share::LiveLoad;
 use gateway_policy::{BatchOutcome, Dispatch, Engine, RequestMeta, RequestOutcome};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +39,8 @@ pub(super) struct Driver<S> {
     /// By [`ModelId`], as far as models are known.
     tallies: Vec<WindowTally>,
     observations: Arc<ObservationQueue>,
+    /// Since it was asked for last.
+    live: LiveLoad,
 }
 
 impl<S: Invoke> Driver<S> {
@@ -61,6 +64,7 @@ impl<S: Invoke> Driver<S> {
             drained: Vec::new(),
             tallies: Vec::new(),
             observations,
+            live: LiveLoad::default(),
         };
         driver.handle_models(models);
         driver
@@ -146,6 +150,9 @@ impl<S: Invoke> Driver<S> {
                 if let Some(tally) = self.tallies.get_mut(usize::from(model.0)) {
                     let _ = reply.send(tally.close(now, percentile));
                 }
+            }
+            Command::LiveLoad(reply) => {
+                let _ = reply.send(self.live_load());
             }
             Command::RefreshGauges(done) => {
                 self.refresh_gauges();
@@ -307,6 +314,7 @@ impl<S: Invoke> Driver<S> {
             return;
         };
         let is_throttled = matches!(done.outcome, BatchOutcome::Throttled { .. });
+        self.live.throttled += u64::from(is_throttled);
         if let Some(tally) = self.tallies.get_mut(usize::from(done.model.id.0)) {
             tally.batch(&observation, is_throttled, done.cost_usd);
         }
@@ -340,6 +348,8 @@ impl<S: Invoke> Driver<S> {
             RequestOutcome::Answered { failed } => {
                 let model = Arc::clone(&flight.model);
                 let latency = self.clock.now() - flight.arrived;
+                self.live.answered += 1;
+                self.live.late += u64::from(latency > model.plan.slo_latency);
                 let (reply, completed) = flight.complete(failed);
                 match tally {
                     Some(tally) if completed.failed.is_empty() => {
@@ -352,12 +362,27 @@ impl<S: Invoke> Driver<S> {
                 let _ = reply.send(Ok(completed));
             }
             RequestOutcome::DeadlineExceeded => {
+                self.live.answered += 1;
+                self.live.late += 1;
                 if let Some(tally) = tally {
                     tally.failed();
                 }
                 let _ = flight.reply.send(Err(InferError::DeadlineExceeded));
             }
         }
+    }
+
+    /// Live traffic since the last call. A batch waits for a place, and does not merely fill, where all places of its model are taken.
+    fn live_load(&mut self) -> LiveLoad {
+        let mut live = std::mem::take(&mut self.live);
+        live.in_flight = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        for (&id, model) in &self.models.models {
+            let (items, _, _) = self.engine.queue_depth(id);
+            if model.metrics.invocations_in_flight.get() >= model.metrics.in_flight_window.get() {
+                live.waiting += items.div_ceil(model.plan.max_batch_size.max(1));
+            }
+        }
+        live
     }
 
     fn refresh_gauges(&self) {

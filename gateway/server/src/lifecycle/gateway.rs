@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin;
 use super::assembly::OutOfIds;
+use super::extension::{Extension, ExtensionError, Host, Stop};
 use super::fleet::Fleet;
 use crate::config::{ConfigError, Loaded, Source, changed_restart_keys, config_hash, load};
 use crate::control::{ControlHandle, Parts, spawn as spawn_control};
@@ -37,6 +38,9 @@ pub enum StartError {
     /// Too many models.
     #[error(transparent)]
     OutOfIds(#[from] OutOfIds),
+    /// A part beside the gateway's own did not start.
+    #[error(transparent)]
+    Extension(ExtensionError),
 }
 
 /// What a reload did.
@@ -77,6 +81,7 @@ pub struct Gateway {
     admin: JoinHandle<()>,
     supervisor: JoinHandle<()>,
     control: JoinHandle<()>,
+    stop_extension: Stop,
 }
 
 impl Gateway {
@@ -85,6 +90,19 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start<S: Invoke>(loaded: Loaded, source: Source, invoker: S) -> Result<Self, StartError> {
+        Self::start_with(loaded, source, invoker, async |_| Ok(Extension::default())).await
+    }
+
+    /// Like [`Gateway::start`], with a part beside the gateway's own; it is made before anything is accepted.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start_with<S: Invoke>(
+        loaded: Loaded,
+        source: Source,
+        invoker: S,
+        extend: impl AsyncFnOnce(Host) -> Result<Extension, ExtensionError>,
+    ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
         let (public_listener, public_address) = bind(settings.listen.public_address).await?;
         let (admin_listener, admin_address) = bind(settings.listen.admin_address).await?;
@@ -115,6 +133,12 @@ impl Gateway {
         });
         shared.note_loaded(&loaded, None);
         let http = loaded.settings.http.clone();
+        let host = Host {
+            fleet: shared.fleet.clone(),
+            catalogue: shared.catalogue.clone(),
+            http: Arc::new(http.clone()),
+        };
+        let extension = extend(host).await.map_err(StartError::Extension)?;
         let telemetry = Arc::new(HttpMetrics::new(shared.catalogue.clone()));
         let state = HttpState::new(
             shared.driver.clone(),
@@ -125,7 +149,7 @@ impl Gateway {
         );
         let public_stop = CancellationToken::new();
         let stop = public_stop.clone();
-        let application = PublicApplication::new(state);
+        let application = PublicApplication::new(state).merge(extension.routes);
         let public =
             tokio::spawn(
                 async move { serve_http(public_listener, application, &http, stop, telemetry).await },
@@ -144,7 +168,17 @@ impl Gateway {
         });
         shared.readiness.set_ready();
         tracing::info!(%public_address, %admin_address, models = ?shared.model_names(), "gateway is serving");
-        Ok(Self { shared, public_address, admin_address, public_stop, public, admin, supervisor, control })
+        Ok(Self {
+            shared,
+            public_address,
+            admin_address,
+            public_stop,
+            public,
+            admin,
+            supervisor,
+            control,
+            stop_extension: extension.stop,
+        })
     }
 
     /// Where the inference protocol is served.
@@ -188,10 +222,11 @@ impl Gateway {
         tokio::time::sleep(settings.drain_delay).await;
         self.public_stop.cancel();
         let mut public = self.public;
+        let stop_extension = self.stop_extension;
         let finish = async {
             // Requests whose head has arrived still get in; then waiting batches are flushed instead of filled.
             let early = tokio::time::timeout(LATE_REQUESTS, &mut public).await;
-            self.shared.driver.drain().await;
+            tokio::join!(self.shared.driver.drain(), stop_extension);
             if early.is_err() {
                 let _ = (&mut public).await;
             }

@@ -3,6 +3,7 @@
 use gateway_invoker::LambdaInvoker;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::extension::{Extension, ExtensionError, Host};
 use super::gateway::{Gateway, StartError, watched_paths};
 use super::watch::FileWatch;
 use crate::config::{ConfigError, Source, load};
@@ -55,6 +56,17 @@ fn install_signals() -> std::io::Result<(StopSignals, Signal)> {
 /// # Errors
 /// [`ServeError`]; each variant names its exit code.
 pub async fn serve(source: Source) -> Result<(), ServeError> {
+    serve_with(source, async |_, _| Ok(Extension::default())).await
+}
+
+/// Like [`serve`], with a part beside the gateway's own. It gets the one way to Lambda too.
+///
+/// # Errors
+/// [`ServeError`]; each variant names its exit code.
+pub async fn serve_with(
+    source: Source,
+    extend: impl AsyncFnOnce(Host, LambdaInvoker) -> Result<Extension, ExtensionError>,
+) -> Result<(), ServeError> {
     let loaded = load(&source)?;
     crate::telemetry::logs::install(&loaded.settings.log).map_err(ServeError::Log)?;
     let (mut stop, mut hangup) = install_signals().map_err(ServeError::Signals)?;
@@ -63,7 +75,9 @@ pub async fn serve(source: Source) -> Result<(), ServeError> {
     let mut watch = FileWatch::start(&watched);
     let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
     let account = loaded.settings.invoker.clone();
-    let gateway = Gateway::start(loaded, source, invoker).await?;
+    let lambda = invoker.clone();
+    let extend = async move |host| extend(host, lambda).await;
+    let gateway = Gateway::start_with(loaded, source, invoker, extend).await?;
     let limits = tokio::spawn(gateway.shared.clone().learn_account_limits(account));
     loop {
         let changed = async {

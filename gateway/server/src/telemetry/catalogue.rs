@@ -18,6 +18,9 @@ const OVERHEAD_SECONDS: &[f64] =
     &[0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1];
 /// INIT buckets, seconds: 10 ms to the 10 s after which Lambda starts INIT again, and beyond.
 const INIT_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
+/// Job buckets, seconds: 1 s to 7 days.
+const JOB_SECONDS: &[f64] =
+    &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0];
 /// Batch sizes, items.
 const ITEMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
 /// Batch sizes, bytes: 256 B to the 6 MiB payload limit.
@@ -158,6 +161,20 @@ catalogue! {
     config_last_reload_successful: plain_gauge "config_last_reload_successful" [] "Whether the last load of the configuration succeeded.";
     config_last_reload_success: plain_gauge "config_last_reload_success_timestamp_seconds" [] "When the configuration in force was loaded.";
     config_info: gauge "config_info" ["hash"] "The configuration in force; value 1.";
+    job_active: gauge "job_active_jobs" ["state"] "Bulk jobs that have not ended, by state.";
+    job_ends: counter "job_ends_total" ["model", "state"] "Bulk jobs that ended, by their last state.";
+    job_duration: histogram "job_duration_seconds" ["model", "state"] buckets JOB_SECONDS "Creation of a bulk job to its end.";
+    job_cancellations: counter "job_cancellations_total" ["phase"] "Bulk jobs that were asked to be cancelled, by the state that they were in.";
+    job_lines: counter "job_lines_total" ["model", "outcome"] "Lines of bulk jobs that got an answer (completed) or none (failed).";
+    job_items: counter "job_items_total" ["model"] "Items of bulk jobs that were answered.";
+    job_cost_usd: float_counter "job_cost_usd_total" ["model"] "Dollars of bulk jobs, by list price; in cost_usd too, as `lambda_bulk`.";
+    job_billed: float_counter "job_billed_seconds_total" ["model"] "Billed duration of bulk jobs.";
+    job_gb_seconds: float_counter "job_gb_seconds_total" ["model"] "Billed duration of bulk jobs times memory in GiB.";
+    job_invocations: counter "job_invocations_total" ["model"] "Billed invocations of bulk jobs.";
+    job_throttled: counter "job_invocations_throttled_total" ["model"] "Invocations of bulk jobs that Lambda throttled.";
+    job_in_flight: plain_gauge "job_invocations_in_flight" [] "Invocations of bulk jobs without an outcome.";
+    job_allowed: plain_gauge "job_allowed_invocations" [] "Invocations that bulk jobs may have in flight beside live traffic now.";
+    job_share: gauge "job_share_info" ["state"] "Why bulk jobs may have as many: left by live traffic, weight, risk, starved; the one in force has value 1.";
     build_info: gauge "build_info" ["version"] "This build; value 1.";
 }
 
