@@ -37,6 +37,8 @@ pub struct Settings {
     pub probe_interval: Option<Duration>,
     /// Where learned state is kept; `None`: nowhere.
     pub state_directory: Option<PathBuf>,
+    /// Bulk jobs, `directory` resolved; `None`: no routes for them.
+    pub bulk: Option<BulkConfig>,
     /// The models, by name ascending.
     pub models: Vec<ModelSettings>,
 }
@@ -78,11 +80,11 @@ impl Settings {
             ("log", check_log(&config.log)),
             ("listen", check_listen(&config.listen)),
             ("control", config.control.check()),
+            ("bulk", config.bulk.check()),
         ];
         for (section, checked) in sections {
             if let Err((key, reason)) = checked {
                 invalid.push((format!("{section}.{key}"), reason.to_owned()));
-            ("bulk", config.bulk.check()),
             }
         }
         let mut models = Vec::with_capacity(config.models.len());
@@ -108,6 +110,10 @@ impl Settings {
             probe_interval: Some(config.control.probe_interval_ms.duration())
                 .filter(|interval| !interval.is_zero()),
             state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
+            bulk: config.bulk.directory.as_ref().map(|directory| BulkConfig {
+                directory: Some(base.join(directory)),
+                ..config.bulk.clone()
+            }),
             models,
         })
     }

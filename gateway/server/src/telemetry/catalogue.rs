@@ -157,10 +157,6 @@ catalogue! {
     connections_refused: plain_counter "connections_refused_total" [] "Client connections refused because too many are open.";
     accept_failures: plain_counter "accept_failures_total" [] "Failed accepts, for example for want of descriptors.";
     handler_panics: plain_counter "handler_panics_total" [] "Request handlers that panicked.";
-    config_reloads: counter "config_reloads_total" ["result"] "Reloads of the configuration.";
-    config_last_reload_successful: plain_gauge "config_last_reload_successful" [] "Whether the last load of the configuration succeeded.";
-    config_last_reload_success: plain_gauge "config_last_reload_success_timestamp_seconds" [] "When the configuration in force was loaded.";
-    config_info: gauge "config_info" ["hash"] "The configuration in force; value 1.";
     job_active: gauge "job_active_jobs" ["state"] "Bulk jobs that have not ended, by state.";
     job_ends: counter "job_ends_total" ["model", "state"] "Bulk jobs that ended, by their last state.";
     job_duration: histogram "job_duration_seconds" ["model", "state"] buckets JOB_SECONDS "Creation of a bulk job to its end.";
@@ -175,6 +171,10 @@ catalogue! {
     job_in_flight: plain_gauge "job_invocations_in_flight" [] "Invocations of bulk jobs without an outcome.";
     job_allowed: plain_gauge "job_allowed_invocations" [] "Invocations that bulk jobs may have in flight beside live traffic now.";
     job_share: gauge "job_share_info" ["state"] "Why bulk jobs may have as many: left by live traffic, weight, risk, starved; the one in force has value 1.";
+    config_reloads: counter "config_reloads_total" ["result"] "Reloads of the configuration.";
+    config_last_reload_successful: plain_gauge "config_last_reload_successful" [] "Whether the last load of the configuration succeeded.";
+    config_last_reload_success: plain_gauge "config_last_reload_success_timestamp_seconds" [] "When the configuration in force was loaded.";
+    config_info: gauge "config_info" ["hash"] "The configuration in force; value 1.";
     build_info: gauge "build_info" ["version"] "This build; value 1.";
 }
 

@@ -197,11 +197,10 @@ fn model(id: u16, name: &str, tensors: &[(&str, Datatype, &[i64])]) -> ServedMod
         manifest: ModelManifest::parse(&text).unwrap(),
         plan,
         statistics: Arc::default(),
-    }
         tokens: Arc::default(),
+    }
 }
 
-/// Models of the stand-in; tensor `x` goes in as `in_x` and comes out as `out_x`.
 /// One text in, four numbers out.
 fn embedder() -> ServedModel {
     let text = "name = \"embedder\"\nversion = \"1\"\nengine = \"onnxruntime\"\nfile = \"m\"\nsha256 = \"";
@@ -211,6 +210,7 @@ fn embedder() -> ServedModel {
     ServedModel { manifest, ..model(6, "embedder", &[("text", Datatype::Bytes, &[1])]) }
 }
 
+/// Models of the stand-in; tensor `x` goes in as `in_x` and comes out as `out_x`.
 pub fn models() -> Vec<ServedModel> {
     let all = Datatype::ALL.map(|datatype| (datatype.name().to_lowercase(), datatype));
     let all: Vec<(&str, Datatype, &[i64])> =
@@ -222,8 +222,8 @@ pub fn models() -> Vec<ServedModel> {
         model(3, "orders", &[("x", Datatype::Uint8, &[1])]),
         model(4, "all", &all),
         model(5, "variable", &[("x", Datatype::Int16, &[-1, 2])]),
-    ]
         embedder(),
+    ]
 }
 
 /// A running listener.
