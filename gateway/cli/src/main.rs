@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
 mod commands;
+mod profile;
 mod simulate;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Emulate(commands::emulate::Arguments),
     /// Make the memory aliases that a configuration needs; never done while serving.
     Provision(commands::provision::Arguments),
+    /// Measure operating points of a deployed function: which memory, batch and processes are cheapest, fastest, or best.
+    Profile(profile::Arguments),
     /// Simulate traffic: what would it cost, and what could it cost? Exit code 78 if a file cannot be used.
     Simulate(simulate::Arguments),
     /// Check a configuration; exit code 78 if it is not valid.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Emulate(arguments) => commands::emulate::run(arguments),
         Command::Provision(arguments) => commands::provision::run(arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(arguments),
         Command::PrintConfig(arguments) => commands::print_config::run(arguments),

@@ -3,19 +3,27 @@
 //! [`data`] is also what is written as JSON. Deliberately absent: running anything, and files.
 
 pub mod data;
-pub(crate) mod number;
+pub mod number;
 mod page;
 mod plot;
 mod savings;
 mod summary;
 mod table;
 
+pub mod draw {
+    //! What pages of plots are made of, for reports of other things.
+    pub use super::escape;
+    pub use super::page::{drawing, page, section};
+    pub use super::plot::{Axis, Chart, Dash, Figure, Hue, Key, Line, Mark, Scale, WIDE};
+}
+
 pub use page::html;
 pub use savings::{Monthly, monthly, saved_share};
 pub use table::text;
 
 /// Text as it may stand in HTML and in attributes.
-fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

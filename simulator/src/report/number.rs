@@ -1,7 +1,8 @@
 //! Numbers as people read them.
 
 /// A plain number with as many digits as it needs: `1,200`, `12.5`, `0.034`.
-pub(crate) fn plain(value: f64) -> String {
+#[must_use]
+pub fn plain(value: f64) -> String {
     let size = value.abs();
     let digits = match size {
         _ if size < 1e-12 => return "0".to_owned(),
@@ -16,7 +17,8 @@ pub(crate) fn plain(value: f64) -> String {
 }
 
 /// Dollars.
-pub(crate) fn dollars(value: f64) -> String {
+#[must_use]
+pub fn dollars(value: f64) -> String {
     let sign = if value < 0.0 { "−" } else { "" };
     let size = value.abs();
     let text = match size {
@@ -31,7 +33,8 @@ pub(crate) fn dollars(value: f64) -> String {
 }
 
 /// A share as a percentage.
-pub(crate) fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     let sign = if share < 0.0 { "−" } else { "" };
     let value = share.abs() * 100.0;
     let digits = match value {
@@ -43,17 +46,20 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// A share as a percentage with two digits after the point: for spreads.
-pub(crate) fn about_percent(share: f64) -> String {
+#[must_use]
+pub fn about_percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
 /// Milliseconds, as seconds from 10,000 on.
-pub(crate) fn milliseconds(value: f64) -> String {
+#[must_use]
+pub fn milliseconds(value: f64) -> String {
     if value >= 10_000.0 { format!("{} s", plain(value / 1e3)) } else { format!("{} ms", plain(value)) }
 }
 
 /// A length of time.
-pub(crate) fn duration(seconds: f64) -> String {
+#[must_use]
+pub fn duration(seconds: f64) -> String {
     match seconds {
         172_800.0.. => format!("{} days", plain(seconds / 86_400.0)),
         7_200.0.. => format!("{} hours", plain(seconds / 3_600.0)),

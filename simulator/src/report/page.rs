@@ -40,12 +40,18 @@ pub fn html(report: &Report) -> String {
     body.push_str(&section("What was asked", &setup(&report.setup)));
     body.push_str(&section("The policies", &policies(report)));
     body.push_str(&section("Prices and assumptions", &facts(&report.facts)));
+    page(&report.title, &body)
+}
+
+/// A page around sections, with the style sheet inside.
+#[must_use]
+pub fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
          <body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        escape(&report.title)
+        escape(title)
     )
 }
 
@@ -91,11 +97,15 @@ fn tiles(report: &Report) -> String {
     out + "</div>\n"
 }
 
-fn section(heading: &str, inner: &str) -> String {
+/// A section under a heading.
+#[must_use]
+pub fn section(heading: &str, inner: &str) -> String {
     format!("<section>\n<h2>{}</h2>\n{inner}\n</section>\n", escape(heading))
 }
 
-fn drawing(figure: &Figure) -> String {
+/// A figure with its caption and legend.
+#[must_use]
+pub fn drawing(figure: &Figure) -> String {
     let mut out =
         format!("<figure>\n<figcaption>{}</figcaption>\n<ul class=\"keys\">", escape(&figure.caption));
     for Key { hue, dash, label } in &figure.keys {
@@ -103,6 +113,8 @@ fn drawing(figure: &Figure) -> String {
             Dash::Solid => "",
             Dash::Dashed => " dashed",
             Dash::Dotted => " dotted",
+            Dash::Dots => " dot",
+            Dash::Rings => " ring",
         };
         let _ = write!(
             out,

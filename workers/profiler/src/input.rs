@@ -1,6 +1,7 @@
 //! Batches for a model, from what its manifest says of its inputs.
 //!
-//! An input of byte strings gets texts; one of numbers with a fixed shape gets zeros, whose cost in the usual engines is that of other numbers.
+//! Items come from a data file if there is one ([`crate::data`]). Otherwise an input of byte strings gets texts; one of numbers with a fixed shape
+//! gets zeros, whose cost in the usual engines is that of other numbers.
 //! Deliberately absent: inputs of variable shape other than text, which a sweep could not size.
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use workers_protocol::{Datatype, ItemShapes, ModelManifest, RequestHeader, TensorChunks, TensorSpec};
 
 use crate::Texts;
+use crate::data::{DataError, Rows};
 
 /// A manifest that no batch can be made for.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub enum InputError {
         /// Its name.
         input: String,
     },
+    /// A data file that cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 /// Makes payloads for one model.
@@ -41,6 +46,7 @@ pub enum InputError {
 pub struct Inputs {
     manifest: ModelManifest,
     texts: Texts,
+    rows: Option<Rows>,
 }
 
 impl Inputs {
@@ -56,7 +62,22 @@ impl Inputs {
         if let Some(spec) = manifest.inputs.iter().find(|spec| item_bytes(spec).is_none()) {
             return Err(InputError::VariableShape { input: spec.name.clone() });
         }
-        Ok(Self { manifest, texts: Texts::new(tokens, seed) })
+        Ok(Self { manifest, texts: Texts::new(tokens, seed), rows: None })
+    }
+
+    /// Takes items from a data file instead of making them up, in an order by `seed`, from the start again when all were used.
+    ///
+    /// # Errors
+    /// As [`InputError`].
+    pub fn with_data(mut self, path: &Path, field: Option<&str>, seed: u64) -> Result<Self, InputError> {
+        self.rows = Some(Rows::read(path, field, &self.manifest.inputs, seed)?);
+        Ok(self)
+    }
+
+    /// Name and version of the model, which tell its measurements from those of another.
+    #[must_use]
+    pub fn model(&self) -> (&str, &str) {
+        (&self.manifest.name, &self.manifest.version)
     }
 
     /// A payload with `items` new items, for `process_count` processes.
@@ -69,8 +90,11 @@ impl Inputs {
             ..RequestHeader::default()
         };
         let ids: Vec<u64> = (0..u64::from(items)).collect();
-        let data: Vec<Vec<u8>> =
-            self.manifest.inputs.iter().map(|spec| data(spec, items, &mut self.texts)).collect();
+        let specs = &self.manifest.inputs;
+        let data: Vec<Vec<u8>> = match &mut self.rows {
+            Some(rows) => rows.take(items),
+            None => specs.iter().map(|spec| data(spec, items, &mut self.texts)).collect(),
+        };
         let tensors: Vec<TensorChunks<'_>> = self
             .manifest
             .inputs
@@ -106,7 +130,7 @@ fn data(spec: &TensorSpec, items: u32, texts: &mut Texts) -> Vec<u8> {
 }
 
 /// The shape of one item; a variable dimension of texts is one.
-fn shape(spec: &TensorSpec) -> Vec<u32> {
+pub(crate) fn shape(spec: &TensorSpec) -> Vec<u32> {
     spec.shape.iter().map(|&dim| u32::try_from(dim).unwrap_or(1)).collect()
 }
 

@@ -54,6 +54,8 @@ pub struct Reply {
     pub billing: Billing,
     /// From sending to the answer.
     pub round_trip: Duration,
+    /// The version that ran, as Lambda names it.
+    pub version: String,
 }
 
 /// Invokes functions.
@@ -97,6 +99,11 @@ impl Lambda {
         Self { client: Client::from_conf(config) }
     }
 
+    /// The client itself, for the configuration API.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Invokes once and waits for the answer.
     ///
     /// # Errors
@@ -121,11 +128,12 @@ impl Lambda {
             .map_err(|error| LambdaError::Refused(DisplayErrorContext(&error).to_string()))?;
         let round_trip = start.elapsed();
         let billing = output.log_result().and_then(billing);
+        let version = output.executed_version().unwrap_or(qualifier).to_owned();
         let payload = output.payload.map(Blob::into_inner).unwrap_or_default();
         if output.function_error.is_some() {
             return Err(LambdaError::Function(String::from_utf8_lossy(&payload).chars().take(300).collect()));
         }
-        Ok(Reply { payload, billing: billing.ok_or(LambdaError::NoReport)?, round_trip })
+        Ok(Reply { payload, billing: billing.ok_or(LambdaError::NoReport)?, round_trip, version })
     }
 }
 

@@ -6,6 +6,8 @@
 /// What a REPORT line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Billing {
+    /// Duration of the invocation without INIT, microseconds.
+    pub duration_us: u64,
     /// Billed duration, milliseconds, rounded up.
     pub billed_ms: u64,
     /// INIT of a cold start, microseconds.
@@ -20,6 +22,7 @@ impl Billing {
     pub fn from_log_tail(tail: &str) -> Option<Self> {
         let line = tail.lines().rev().map(str::trim).find(|line| line.starts_with("REPORT "))?;
         Some(Self {
+            duration_us: number(line, "Duration").map_or(0, |ms| whole(ms * 1e3)),
             billed_ms: whole(number(line, "Billed Duration")?.ceil()),
             init_us: number(line, "Init Duration").map(|ms| whole(ms * 1e3)),
             max_memory_used_mib: u32::try_from(whole(number(line, "Max Memory Used")?)).ok()?,
@@ -52,7 +55,12 @@ mod tests {
         let tail = "START RequestId: 1\nREPORT RequestId: 1\tDuration: 395.99 ms\tBilled Duration: 662 ms\tMemory Size: 1769 MB\tMax Memory Used: 88 MB\tInit Duration: 265.72 ms\t\n";
         assert_eq!(
             Billing::from_log_tail(tail),
-            Some(Billing { billed_ms: 662, init_us: Some(265_720), max_memory_used_mib: 88 })
+            Some(Billing {
+                duration_us: 395_990,
+                billed_ms: 662,
+                init_us: Some(265_720),
+                max_memory_used_mib: 88
+            })
         );
     }
 

@@ -8,7 +8,7 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 /// How numbers lie on an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scale {
+pub enum Scale {
     /// Evenly.
     Linear,
     /// By their logarithm; numbers above zero only.
@@ -17,24 +17,30 @@ pub(super) enum Scale {
 
 /// An axis.
 #[derive(Clone, Debug)]
-pub(super) struct Axis {
-    pub(super) label: String,
-    pub(super) scale: Scale,
+pub struct Axis {
+    /// What it shows, with its unit.
+    pub label: String,
+    /// How numbers lie on it.
+    pub scale: Scale,
     /// From and to, in the numbers shown.
-    pub(super) range: (f64, f64),
-    pub(super) ticks: Vec<f64>,
-    pub(super) text: fn(f64) -> String,
+    pub range: (f64, f64),
+    /// Where a number stands beside it.
+    pub ticks: Vec<f64>,
+    /// How a number is written.
+    pub text: fn(f64) -> String,
 }
 
 impl Axis {
     /// From zero (or a little below the smallest value) to a round number above all values.
-    pub(super) fn linear(label: &str, values: impl Iterator<Item = f64>, text: fn(f64) -> String) -> Self {
+    #[must_use]
+    pub fn linear(label: &str, values: impl Iterator<Item = f64>, text: fn(f64) -> String) -> Self {
         let (low, high) = extent(values.chain([0.0])).unwrap_or((0.0, 1.0));
         Self::fixed(label, (low.min(0.0), if high > low { high * 1.04 } else { low + 1.0 }), text)
     }
 
     /// Exactly this range.
-    pub(super) fn fixed(label: &str, range: (f64, f64), text: fn(f64) -> String) -> Self {
+    #[must_use]
+    pub fn fixed(label: &str, range: (f64, f64), text: fn(f64) -> String) -> Self {
         let step = round_step((range.1 - range.0) / 6.0);
         let first = (range.0 / step - 1e-9).ceil() * step;
         let ticks = (0..=20).map(|n| first + f64::from(n) * step);
@@ -43,7 +49,8 @@ impl Axis {
     }
 
     /// Round powers around all values above zero.
-    pub(super) fn log(label: &str, values: impl Iterator<Item = f64>, text: fn(f64) -> String) -> Self {
+    #[must_use]
+    pub fn log(label: &str, values: impl Iterator<Item = f64>, text: fn(f64) -> String) -> Self {
         let (low, high) = extent(values.filter(|&value| value > 0.0)).unwrap_or((0.1, 10.0));
         let range = (below(low), above(high));
         let decades = (range.1 / range.0).log10();
@@ -61,7 +68,8 @@ impl Axis {
     }
 
     /// Linear, or logarithmic when the values span more than a factor of 12.
-    pub(super) fn fitting(label: &str, values: &[f64], text: fn(f64) -> String) -> Self {
+    #[must_use]
+    pub fn fitting(label: &str, values: &[f64], text: fn(f64) -> String) -> Self {
         let positive = values.iter().copied().filter(|&value| value > 0.0);
         match extent(positive) {
             Some((low, high)) if high / low > 12.0 => {
@@ -71,8 +79,17 @@ impl Axis {
         }
     }
 
+    /// With ticks at these numbers only, as far as they are within its range.
+    #[must_use]
+    pub fn with_ticks(mut self, ticks: impl IntoIterator<Item = f64>) -> Self {
+        let (low, high) = self.range;
+        self.ticks = ticks.into_iter().filter(|tick| (low..=high).contains(tick)).collect();
+        self
+    }
+
     /// With ticks at whole numbers only.
-    pub(super) fn in_whole_steps(mut self) -> Self {
+    #[must_use]
+    pub fn in_whole_steps(mut self) -> Self {
         self.ticks.retain(|tick| (tick - tick.round()).abs() < 1e-9);
         self
     }

@@ -15,46 +15,62 @@ const LETTERS: i32 = 15;
 
 /// A line of a chart.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub(super) hue: Hue,
-    pub(super) points: Vec<(f64, f64)>,
-    pub(super) dash: Dash,
+pub struct Line {
+    /// Its colour.
+    pub hue: Hue,
+    /// Its points, in the axes' numbers.
+    pub points: Vec<(f64, f64)>,
+    /// How it is broken.
+    pub dash: Dash,
     /// Pixels.
-    pub(super) width: u32,
+    pub width: u32,
 }
 
 /// How a line is broken, so that lines can be told apart without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dash {
+pub enum Dash {
     /// Not at all.
     Solid,
     /// Long strokes.
     Dashed,
     /// Points.
     Dotted,
+    /// No line, a dot at each point: `width` is the dot's radius.
+    Dots,
+    /// No line, a ring at each point: `width` is the ring's radius.
+    Rings,
 }
 
 /// A value on one of the axes that a line marks, with words beside it.
 #[derive(Clone, Debug)]
-pub(super) struct Mark {
-    pub(super) at: f64,
-    pub(super) words: String,
-    pub(super) is_on_x: bool,
+pub struct Mark {
+    /// The value.
+    pub at: f64,
+    /// The words; may be empty.
+    pub words: String,
+    /// Whether it is a value of the level axis.
+    pub is_on_x: bool,
     /// Where the words of an upright line stand: share of the height, 0 at the bottom.
-    pub(super) words_at: f64,
+    pub words_at: f64,
 }
 
 /// Everything of a chart.
 #[derive(Clone, Debug)]
-pub(super) struct Chart {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
-    pub(super) lines: Vec<Line>,
-    pub(super) marks: Vec<Mark>,
+pub struct Chart {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// The level axis.
+    pub x: Axis,
+    /// The upright axis.
+    pub y: Axis,
+    /// Lines, the last on top.
+    pub lines: Vec<Line>,
+    /// Marked values.
+    pub marks: Vec<Mark>,
     /// For people who do not see it.
-    pub(super) description: String,
+    pub description: String,
 }
 
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -85,7 +101,9 @@ pub(super) fn svg(
 }
 
 impl Chart {
-    pub(super) fn svg(&self) -> String {
+    /// Draws it.
+    #[must_use]
+    pub fn svg(&self) -> String {
         svg(self.width, self.height, &self.description, |area| self.draw(area))
     }
 
@@ -119,6 +137,14 @@ impl Chart {
                 Dash::Solid => context.draw_series(LineSeries::new(points, style))?,
                 Dash::Dashed => context.draw_series(DashedLineSeries::new(points, 8, 5, style))?,
                 Dash::Dotted => context.draw_series(DashedLineSeries::new(points, 2, 4, style))?,
+                Dash::Dots => {
+                    let style = Ink::Series(line.hue).color().filled();
+                    context.draw_series(points.into_iter().map(|at| Circle::new(at, line.width, style)))?
+                }
+                Dash::Rings => {
+                    let style = Ink::Series(line.hue).color().stroke_width(2);
+                    context.draw_series(points.into_iter().map(|at| Circle::new(at, line.width, style)))?
+                }
             };
         }
         for mark in self.marks.iter().filter(|mark| !mark.words.is_empty()) {

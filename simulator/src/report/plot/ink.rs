@@ -17,7 +17,7 @@ pub(super) enum Ink {
 
 /// The colour of a series, the same in all plots of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hue {
+pub enum Hue {
     /// The chosen policy.
     Chosen,
     /// A baseline or another thing to compare with, by its place.
@@ -39,7 +39,8 @@ const PARTS: u8 = 4;
 
 impl Hue {
     /// The variable of the style sheet.
-    pub(crate) fn variable(self) -> String {
+    #[must_use]
+    pub fn variable(self) -> String {
         match self {
             Self::Chosen => "chosen".to_owned(),
             Self::Other(place) => format!("other-{}", place % OTHERS),

@@ -11,42 +11,46 @@ mod load;
 mod plan;
 mod split;
 
+pub use self::axis::{Axis, Scale};
 pub(super) use self::break_even::break_even;
-pub(crate) use self::chart::Dash;
+pub use self::chart::{Chart, Dash, Line, Mark};
 pub(super) use self::cost::cost;
 pub(super) use self::fills::fills;
-pub(crate) use self::ink::Hue;
+pub use self::ink::Hue;
 pub(super) use self::latency::latency;
 pub(super) use self::load::load;
 pub(super) use self::plan::plan;
 pub(super) use self::split::{month, split};
 
-use self::axis::Axis;
 use super::data::{Detail, PolicyReport, Report, Role, Step};
 use super::number::plain;
 use super::summary::keeps_slo;
 
 /// Width of a plot that fills the page, pixels.
-const WIDE: u32 = 980;
+pub const WIDE: u32 = 980;
 
 /// Colour, dash and name in a legend.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) hue: Hue,
-    pub(crate) dash: Dash,
-    pub(crate) label: String,
+pub struct Key {
+    /// Colour.
+    pub hue: Hue,
+    /// How the line is broken.
+    pub dash: Dash,
+    /// Name.
+    pub label: String,
 }
 
 /// A figure of the page.
 #[derive(Clone, Debug)]
-pub(crate) struct Figure {
+pub struct Figure {
     /// What it answers, as a heading.
-    pub(crate) heading: String,
+    pub heading: String,
     /// How to read it.
-    pub(crate) caption: String,
-    pub(crate) keys: Vec<Key>,
+    pub caption: String,
+    /// The legend.
+    pub keys: Vec<Key>,
     /// Drawings, one below the other.
-    pub(crate) drawings: Vec<String>,
+    pub drawings: Vec<String>,
 }
 
 /// A policy's label, with a cross where it misses the objective: being cheap is no merit then.
