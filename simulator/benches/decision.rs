@@ -100,6 +100,7 @@ fn observation(random: &mut Random, n: u64) -> ServiceObservation {
         at: Timestamp::from_nanos(n * 10_000_000),
         revision: gateway_contract::PlanRevision(1),
         is_canary: false,
+        is_hold_out: false,
         outcome: ServiceOutcome::Completed,
         items,
         memory_mib,

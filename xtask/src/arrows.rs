@@ -14,10 +14,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway-contract", &[]),
     ("gateway-policy", &["gateway-contract"]),
     ("gateway-invoker", &["gateway-contract", "workers-protocol"]),
+    ("gateway-objects", &[]),
     (
         "gateway-server",
         &[
             "gateway-contract",
+            "gateway-objects",
             "gateway-policy",
             "gateway-invoker",
             "optimizer-changepoint",
@@ -27,7 +29,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "gateway-bulk",
-        &["gateway-contract", "gateway-policy", "gateway-invoker", "optimizer-tuner", "workers-protocol"],
+        &[
+            "gateway-contract",
+            "gateway-invoker",
+            "gateway-objects",
+            "gateway-policy",
+            "optimizer-tuner",
+            "workers-protocol",
+        ],
     ),
     (
         "gateway-cli",

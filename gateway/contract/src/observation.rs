@@ -43,6 +43,12 @@ pub struct WindowStats {
     pub estimated_cost_usd: f64,
     /// Of `cost_usd`, what canary batches cost.
     pub canary_cost_usd: f64,
+    /// Of `cost_usd`, what items that ran alone to be measured cost.
+    pub hold_out_cost_usd: f64,
+    /// Of those items, the ones that completed in a warm environment.
+    pub warm_hold_outs: u64,
+    /// What these cost, dollars.
+    pub warm_hold_out_cost_usd: f64,
     /// Work units of arrived items as workers reported them, padding not counted; 0 if none was reported.
     pub work_units: u64,
 }
@@ -67,6 +73,8 @@ pub struct ServiceObservation {
     pub revision: PlanRevision,
     /// Whether it ran on the plan's canary.
     pub is_canary: bool,
+    /// Whether it ran alone to be measured.
+    pub is_hold_out: bool,
     /// How it ended.
     pub outcome: ServiceOutcome,
     /// Items in the batch.
@@ -93,6 +101,17 @@ pub struct ServiceObservation {
     pub max_memory_used: Option<Mebibytes>,
     /// Processes that died, hung or outgrew their share during it.
     pub process_restarts: u32,
+}
+
+impl ServiceObservation {
+    /// Whether it says what an item alone costs: warm, completed, billed by a REPORT line.
+    #[must_use]
+    pub fn is_warm_hold_out(&self) -> bool {
+        self.is_hold_out
+            && self.outcome == ServiceOutcome::Completed
+            && self.init.is_none()
+            && !self.billed_is_estimate
+    }
 }
 
 /// How an invocation ended, as far as it teaches something about an operating point.

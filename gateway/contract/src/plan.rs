@@ -39,6 +39,8 @@ pub struct ServingPlan {
     pub rungs: Vec<Rung>,
     /// Where a share of the batches runs to be measured; `None`: nowhere else.
     pub canary: Option<Canary>,
+    /// Which items run alone, to measure what batching saves; `None`: none.
+    pub hold_out: Option<HoldOut>,
     /// Bounds of retrying.
     pub retry: RetryLimits,
 }
@@ -74,6 +76,19 @@ pub struct Canary {
     pub rung: Rung,
     /// Every how many batches that fit one goes there, at least 2.
     pub every: u32,
+}
+
+/// Items that run alone now and then, as all would without batching: a measurement of what batching saves.
+///
+/// They come in runs, one after the other, so that all of a run but the first find a warm environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldOut {
+    /// Where: the cheapest place for a single item.
+    pub rung: Rung,
+    /// Every how many items a run begins, at least 2.
+    pub every_items: u32,
+    /// Items of a run, at least 1 and below `every_items`.
+    pub run_items: u32,
 }
 
 /// Upper service time (invocation as the gateway sees it, warm) by batch fill; linear between the points, flat outside.
@@ -195,7 +210,14 @@ impl ServingPlan {
             "canary.every",
             "must be at least 2",
         )?;
-        for rung in self.rungs.iter().chain(self.canary.iter().map(|canary| &canary.rung)) {
+        check(
+            self.hold_out
+                .as_ref()
+                .is_none_or(|hold_out| (1..hold_out.every_items).contains(&hold_out.run_items)),
+            "hold_out.run_items",
+            "must be at least 1 and below `every_items`",
+        )?;
+        for rung in self.places() {
             check((1..=64).contains(&rung.process_count), "process_count", "must be 1 to 64")?;
             check(
                 (Mebibytes::LAMBDA_MIN..=Mebibytes::LAMBDA_MAX).contains(&rung.memory_mib),
@@ -204,6 +226,12 @@ impl ServingPlan {
             )?;
         }
         Ok(())
+    }
+
+    /// Every place that it may run on: rungs, canary, hold-out.
+    pub fn places(&self) -> impl Iterator<Item = &Rung> {
+        let canary = self.canary.iter().map(|canary| &canary.rung);
+        self.rungs.iter().chain(canary).chain(self.hold_out.iter().map(|hold_out| &hold_out.rung))
     }
 
     /// Index of the rung for a batch of `items` items: the smallest that covers it.

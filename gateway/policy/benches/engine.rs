@@ -74,6 +74,7 @@ fn plan(model: ModelId, packing: PackingPolicy) -> ServingPlan {
             process_count: 1,
         }],
         canary: None,
+        hold_out: None,
         retry: RetryLimits {
             budget_ratio: 0.1,
             budget_min_per_second: 10.0,

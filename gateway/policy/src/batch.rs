@@ -16,6 +16,8 @@ pub(crate) struct Batch {
     /// 1 for the first.
     pub(crate) attempt: u32,
     pub(crate) unknown_outcomes: u32,
+    /// One item alone, to be measured: only its first attempt.
+    pub(crate) is_hold_out: bool,
     /// The batch that this is a retry or a half of.
     pub(crate) parent: Option<BatchId>,
     pub(crate) reason: CloseReason,
@@ -98,6 +100,7 @@ mod tests {
             segments,
             attempt: 1,
             unknown_outcomes: 0,
+            is_hold_out: false,
             parent: None,
             reason: CloseReason::Full,
             dispatched: 0,

@@ -12,6 +12,8 @@ pub(crate) struct CompiledPlan {
     pub(crate) qualifiers: Vec<Arc<str>>,
     /// Alias name of the canary.
     pub(crate) canary_qualifier: Option<Arc<str>>,
+    /// Alias name of the hold-out.
+    pub(crate) hold_out_qualifier: Option<Arc<str>>,
     /// `max_queue_delay` in nanoseconds.
     pub(crate) max_queue_delay: u64,
     /// `slo_latency` in nanoseconds; `None` when not even one item alone can meet it: then it must not shape batches, or each
@@ -33,6 +35,7 @@ impl CompiledPlan {
         Self {
             qualifiers: plan.rungs.iter().map(|rung| Arc::from(rung.qualifier.as_str())).collect(),
             canary_qualifier: plan.canary.as_ref().map(|canary| Arc::from(canary.rung.qualifier.as_str())),
+            hold_out_qualifier: plan.hold_out.as_ref().map(|it| Arc::from(it.rung.qualifier.as_str())),
             max_queue_delay: nanos(plan.max_queue_delay),
             reachable_slo: (slo >= alone).then_some(slo),
             margin,

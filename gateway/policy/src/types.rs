@@ -89,6 +89,8 @@ pub struct Dispatch {
     pub items: u32,
     /// It runs on the plan's canary instead of its rung.
     pub is_canary: bool,
+    /// It runs alone on the plan's hold-out, to be measured.
+    pub is_hold_out: bool,
     /// Why it was closed.
     pub reason: CloseReason,
     /// 1 for the first attempt.

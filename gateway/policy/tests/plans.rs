@@ -4,7 +4,7 @@
 
 mod harness;
 
-use gateway_contract::{Canary, PackingPolicy, PlanRevision, RequestId, ServingPlan};
+use gateway_contract::{Canary, HoldOut, PackingPolicy, PlanRevision, RequestId, ServingPlan};
 use gateway_policy::BatchOutcome;
 use harness::{MODEL, answered, answers, at, completed, dispatches, engine, ms, plan, request, rung};
 
@@ -98,4 +98,44 @@ fn every_second_batch_that_fits_runs_on_the_canary_and_its_retry_does_not() {
     engine.handle_timeout(at(2_000));
     let again = dispatches(&mut engine);
     assert_eq!((&*again[0].qualifier, again[0].is_canary, again[0].attempt), ("small", false, 2));
+}
+
+#[test]
+fn a_run_of_single_items_goes_out_alone_one_after_the_other_and_then_no_more() {
+    let hold_out = Some(HoldOut { rung: rung(1, "alone"), every_items: 8, run_items: 2 });
+    let mut engine = engine(ServingPlan { hold_out, max_in_flight: 20, ..fifo() });
+    engine.handle_request(at(0), request(1, 8)).unwrap();
+    let first = dispatches(&mut engine);
+    assert_eq!(
+        (first.len(), first[0].items, first[0].is_hold_out),
+        (1, 8, false),
+        "the run is due after these"
+    );
+    engine.handle_request(at(1), request(2, 8)).unwrap();
+    engine.handle_timeout(at(30));
+    let second = dispatches(&mut engine);
+    let told: Vec<_> = second.iter().map(|it| (&*it.qualifier, it.items, it.is_hold_out)).collect();
+    assert_eq!(told, [("alone", 1, true), ("large", 7, false)], "one at a time");
+    engine.handle_outcome(at(40), second[0].batch, BatchOutcome::Throttled { retry_after: None });
+    engine.handle_timeout(at(2_000));
+    let again = dispatches(&mut engine);
+    assert_eq!((&*again[0].qualifier, again[0].is_hold_out, again[0].attempt), ("small", false, 2));
+    for sent in first.iter().chain(&second[1..]).chain(&again) {
+        engine.handle_outcome(at(2_010), sent.batch, completed());
+    }
+    engine.handle_request(at(3_000), request(3, 8)).unwrap();
+    engine.handle_timeout(at(3_030));
+    let alone: Vec<_> = dispatches(&mut engine).iter().map(|it| it.is_hold_out).collect();
+    assert_eq!(alone, [true, false], "the next run was due since the eight items of the second request");
+}
+
+#[test]
+fn no_item_runs_alone_in_the_last_slot() {
+    let hold_out = Some(HoldOut { rung: rung(1, "alone"), every_items: 8, run_items: 7 });
+    let mut engine = engine(ServingPlan { hold_out, max_in_flight: 2, ..fifo() });
+    for id in 1..=3 {
+        engine.handle_request(at(0), request(id, 8)).unwrap();
+    }
+    let sent: Vec<_> = dispatches(&mut engine).iter().map(|it| (it.items, it.is_hold_out)).collect();
+    assert_eq!(sent, [(8, false), (8, false)]);
 }

@@ -21,6 +21,8 @@ pub struct TunerReport {
     pub realised: RealisedReport,
     /// Cost of the same load unbatched, each request alone on its cheapest memory, dollars per million requests, by formula.
     pub unbatched_usd_per_million: Option<f64>,
+    /// The same by measurement: what items that ran alone in a warm environment cost; `None` until a few did.
+    pub measured_unbatched_usd_per_million: Option<f64>,
     /// What was learned of the service time, by operating point.
     pub points: Vec<PointReport>,
     /// Trials begun, and operating points that exploration alone has tried.

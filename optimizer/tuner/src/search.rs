@@ -90,8 +90,16 @@ pub(crate) struct Found {
     pub(crate) runner_up: Option<Scored>,
     /// Places that are not known and might be better.
     pub(crate) temptations: Vec<Temptation>,
-    /// Each request alone, at its cheapest place, dollars per request.
-    pub(crate) unbatched_usd: Option<f64>,
+    /// Each item alone.
+    pub(crate) unbatched: Option<Unbatched>,
+}
+
+/// The cheapest place for items that run alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unbatched {
+    pub(crate) place: RungPoint,
+    /// Dollars per request, all its items counted.
+    pub(crate) usd_per_request: f64,
 }
 
 /// Everything that a search rests on. Built once per belief and law; immutable.
@@ -241,7 +249,7 @@ impl<'a> Search<'a> {
             temptations.extend(self.hope(slowest, &mut fill));
         }
         let (best, runner_up) = self.choose(drafts);
-        Found { best, runner_up, temptations, unbatched_usd: self.unbatched_usd() }
+        Found { best, runner_up, temptations, unbatched: self.unbatched() }
     }
 
     /// What is expected of a point, if its places are still allowed.
@@ -630,14 +638,15 @@ impl<'a> Search<'a> {
     }
 
     /// Each item alone at its cheapest place that is fast enough.
-    fn unbatched_usd(&self) -> Option<f64> {
+    fn unbatched(&self) -> Option<Unbatched> {
         let items = self.table.law().items_per_request.mean();
         let slo = self.slo.as_secs_f64();
         let z = percentile_z(self.settings.slo_percentile);
         let one = |index: usize| self.places[index].costs.batch_usd(1);
         let fast = (0..self.places.len()).filter(|&index| self.rows.upper_s(1, index, z, 0.0) <= slo);
-        let cheapest = fast.map(one).min_by(f64::total_cmp);
-        cheapest.or_else(|| (0..self.places.len()).map(one).min_by(f64::total_cmp)).map(|usd| usd * items)
+        let by_usd = |a: &usize, b: &usize| one(*a).total_cmp(&one(*b));
+        let cheapest = fast.min_by(by_usd).or_else(|| (0..self.places.len()).min_by(by_usd))?;
+        Some(Unbatched { place: self.places[cheapest].point, usd_per_request: one(cheapest) * items })
     }
 }
 

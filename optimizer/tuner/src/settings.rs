@@ -79,6 +79,8 @@ pub struct ExplorationLimits {
     pub min_gain: f64,
     /// Batches that a canary runs for before it is judged.
     pub batches_per_trial: u32,
+    /// Share of items that run alone, to measure what batching saves, 0 (never) to 0.1.
+    pub hold_out_share: f64,
 }
 
 /// When a plan is given up.
@@ -161,7 +163,13 @@ impl Default for AccountLimits {
 
 impl Default for ExplorationLimits {
     fn default() -> Self {
-        Self { max_share: 0.1, max_usd_per_hour: 1.0, min_gain: 0.02, batches_per_trial: 12 }
+        Self {
+            max_share: 0.1,
+            max_usd_per_hour: 1.0,
+            min_gain: 0.02,
+            batches_per_trial: 12,
+            hold_out_share: 0.0005,
+        }
     }
 }
 
@@ -212,6 +220,7 @@ impl TunerSettings {
         check(self.account.concurrency >= 1, "concurrency", "must be at least 1")?;
         check(!self.window.is_zero(), "window", "must be above zero")?;
         check((0.0..=0.5).contains(&self.exploration.max_share), "max_share", "must be 0 to 0.5")?;
+        check((0.0..=0.1).contains(&self.exploration.hold_out_share), "hold_out_share", "must be 0 to 0.1")?;
         check(self.exploration.max_usd_per_hour >= 0.0, "max_usd_per_hour", "must be 0 or more")?;
         check((0.0..1.0).contains(&self.exploration.min_gain), "min_gain", "must be 0 or more and below 1")?;
         check(self.exploration.batches_per_trial >= 1, "batches_per_trial", "must be at least 1")?;

@@ -219,6 +219,7 @@ fn base(slo_s: f64, memory_mib: Mebibytes) -> ServingPlan {
             process_count: 1,
         }],
         canary: None,
+        hold_out: None,
         retry: RetryLimits::default(),
     }
 }

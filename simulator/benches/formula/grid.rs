@@ -202,6 +202,7 @@ fn plan(model: &Model, kind: Kind) -> ServingPlan {
         slo_latency: seconds(model.slo),
         deadline_margin: seconds(0.005),
         canary: None,
+        hold_out: None,
         service_time_upper: ServiceTimeTable::new(vec![(1, Duration::ZERO)]).expect("one point"),
         rungs: kind
             .rungs

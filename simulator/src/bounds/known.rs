@@ -119,6 +119,7 @@ impl Known {
             service_time_upper: self.table(1, |items| self.upper_seconds(place, items, self.slo_percentile)),
             rungs: vec![self.rung(1, place)],
             canary: None,
+            hold_out: None,
             ..self.base.clone()
         }
     }

@@ -360,6 +360,7 @@ impl<'a> PlanSearch<'a> {
                 .table(draft.bound, |items| uppers[(items as usize).min(uppers.len() - 1)]),
             rungs,
             canary: None,
+            hold_out: None,
             ..self.known.base.clone()
         }
     }

@@ -74,6 +74,7 @@ fn provision(known: &Known, requests_per_s: f64) -> Chosen {
             .table(bound, |items| known.upper_seconds(place, items, known.slo_percentile)),
         rungs: vec![known.rung(bound, place)],
         canary: None,
+        hold_out: None,
         ..known.base.clone()
     };
     let concurrency = requests_per_s / f64::from(bound) * known.billed(place, bound).mean();

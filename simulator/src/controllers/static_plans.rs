@@ -59,6 +59,7 @@ pub fn kserve(known: &Known) -> StaticPlan {
             .table(bound, |items| known.upper_seconds(place, items, known.slo_percentile)),
         rungs: vec![known.rung(bound, place)],
         canary: None,
+        hold_out: None,
         ..known.base.clone()
     };
     StaticPlan { plan, concurrency: 0.0 }

@@ -201,6 +201,7 @@ fn observation(dispatch: &Dispatch, now: u64, outcome: ServiceOutcome, took_s: f
         at: Timestamp::from_nanos(now) + seconds(took_s),
         revision: dispatch.revision,
         is_canary: dispatch.is_canary,
+        is_hold_out: dispatch.is_hold_out,
         outcome,
         items: dispatch.items,
         memory_mib: dispatch.memory_mib,

@@ -91,6 +91,13 @@ impl Tally {
         if observation.is_canary {
             self.stats.canary_cost_usd += known_usd;
         }
+        if observation.is_hold_out {
+            self.stats.hold_out_cost_usd += known_usd;
+        }
+        if observation.is_warm_hold_out() {
+            self.stats.warm_hold_outs += 1;
+            self.stats.warm_hold_out_cost_usd += known_usd;
+        }
         self.stats.work_units += observation.work_units;
         self.usd += usd;
         self.cold_starts += u64::from(observation.init.is_some());
@@ -246,6 +253,9 @@ fn merge(before: WindowStats, after: &WindowStats) -> WindowStats {
         cost_usd: before.cost_usd + after.cost_usd,
         estimated_cost_usd: before.estimated_cost_usd + after.estimated_cost_usd,
         canary_cost_usd: before.canary_cost_usd + after.canary_cost_usd,
+        hold_out_cost_usd: before.hold_out_cost_usd + after.hold_out_cost_usd,
+        warm_hold_outs: before.warm_hold_outs + after.warm_hold_outs,
+        warm_hold_out_cost_usd: before.warm_hold_out_cost_usd + after.warm_hold_out_cost_usd,
         work_units: before.work_units + after.work_units,
     }
 }

@@ -112,7 +112,7 @@ impl Ledger {
             let items = f64::from(dispatch.items);
             if dispatch.is_canary {
                 sums.canaries.push((usd, items));
-            } else {
+            } else if !dispatch.is_hold_out {
                 sums.normal = (sums.normal.0 + usd, sums.normal.1 + items);
             }
         }

@@ -35,6 +35,8 @@ pub enum Rule {
     RetryBudget,
     /// Canaries take their share of the batches and no more.
     CanaryShare,
+    /// Items that run alone to be measured do so in their turn, one after the other.
+    HoldOuts,
     /// Exploration costs no more than its budget.
     ExplorationDollars,
     /// The sum over what was counted is the sum of the bills.

@@ -221,6 +221,7 @@ impl ModelFile {
             service_time_upper: table,
             rungs: vec![rung(16, size, 1)],
             canary: None,
+            hold_out: None,
             retry: RetryLimits::default(),
         };
         Ok(plan)

@@ -238,6 +238,7 @@ fn start(file: &str, study: &Study, profile: &ModelProfile) -> Result<ServingPla
             process_count: start.process_count,
         }],
         canary: None,
+        hold_out: None,
         retry: RetryLimits::default(),
     };
     plan.validate().map_err(|error| Problem::whole(file, format!("`[start]`: {error}")))?;

@@ -77,6 +77,7 @@ pub fn loop_config(slo_s: f64, seconds: f64) -> LoopConfig {
             process_count: 1,
         }],
         canary: None,
+        hold_out: None,
         retry: RetryLimits::default(),
     };
     let economics = Economics {

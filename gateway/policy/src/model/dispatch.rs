@@ -15,13 +15,14 @@ const STARVED_AFTER: u64 = 10;
 impl Model {
     /// Forms a batch from the queue and sends it.
     pub(super) fn send_new(&mut self, shared: &mut Shared, now: u64, backlog: &Backlog, reason: CloseReason) {
-        let max_items = fill_bound(&self.plan, backlog, now);
         let moment = self.moment(now);
         let (segments, parts) = (shared.empty_segments(), shared.empty_parts());
+        let takes_last_slot = self.in_flight + 1 >= self.window.allowed(now);
+        let is_hold_out = !takes_last_slot && self.hold_outs.is_next(self.plan.plan.hold_out.as_ref());
+        let max_items = if is_hold_out { 1 } else { fill_bound(&self.plan, backlog, now) };
         let mut fill = Fill::new(segments, parts, max_items, backlog.max_bytes, backlog.max_response_bytes);
         // Only where this takes the last slot and leaves items behind is time with one item time lost for another.
-        let is_overloaded =
-            backlog.items > self.plan.plan.max_batch_size && self.in_flight + 1 >= self.window.allowed(now);
+        let is_overloaded = backlog.items > self.plan.plan.max_batch_size && takes_last_slot;
         if is_overloaded {
             fill.hopeless_before = now.saturating_add(self.probable_service_time());
         }
@@ -40,6 +41,7 @@ impl Model {
         let reason =
             if reason == CloseReason::Full && fill.is_full_in_bytes { CloseReason::Bytes } else { reason };
         self.budget.deposit();
+        self.hold_outs.on_dispatch(self.plan.plan.hold_out.as_ref(), fill.items, is_hold_out);
         let latest_deadline = fill.latest_deadline();
         let batch = Batch {
             model: self.id,
@@ -48,6 +50,7 @@ impl Model {
             items: fill.items,
             attempt: 1,
             unknown_outcomes: 0,
+            is_hold_out,
             parent: None,
             reason,
             dispatched: now,
@@ -123,10 +126,14 @@ impl Model {
         self.window.on_dispatch(now, self.in_flight);
         self.report_window(shared, before);
         let id = shared.next_batch_id();
-        let is_canary = batch.attempt == 1 && batch.parent.is_none() && self.takes_canary(batch.items);
+        let is_new = batch.attempt == 1 && batch.parent.is_none() && !batch.is_hold_out;
+        let is_canary = is_new && self.takes_canary(batch.items);
         let plan = &self.plan.plan;
-        let (rung, qualifier) = match &plan.canary {
-            Some(canary) if is_canary => (Some(&canary.rung), self.plan.canary_qualifier.as_ref()),
+        let (rung, qualifier) = match (&plan.canary, &plan.hold_out) {
+            (Some(canary), _) if is_canary => (Some(&canary.rung), self.plan.canary_qualifier.as_ref()),
+            (_, Some(hold_out)) if batch.is_hold_out => {
+                (Some(&hold_out.rung), self.plan.hold_out_qualifier.as_ref())
+            }
             _ => {
                 let index = plan.rung_for(batch.items);
                 (plan.rungs.get(index), self.plan.qualifiers.get(index))
@@ -144,6 +151,7 @@ impl Model {
             parts,
             items: batch.items,
             is_canary,
+            is_hold_out: batch.is_hold_out,
             reason: batch.reason,
             attempt: batch.attempt,
             parent: batch.parent,

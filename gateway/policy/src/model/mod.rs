@@ -6,6 +6,7 @@
 mod admission;
 mod deadlines;
 mod dispatch;
+mod hold_out;
 mod outcome;
 mod turnaround;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use gateway_contract::{ModelId, RequestId, ServingPlan};
 
 use self::deadlines::Deadlines;
+use self::hold_out::HoldOuts;
 use self::turnaround::Turnaround;
 use crate::batch::Batch;
 use crate::breaker::Breaker;
@@ -48,6 +50,7 @@ pub(crate) struct Model {
     turnaround: Turnaround,
     /// Batches that fitted the canary since the last that went there.
     since_canary: u32,
+    hold_outs: HoldOuts,
     wake: Option<(u64, WakeReason)>,
 }
 
@@ -68,6 +71,7 @@ impl Model {
             response_correction: SizeCorrection::default(),
             turnaround: Turnaround::default(),
             since_canary: 0,
+            hold_outs: HoldOuts::default(),
             wake: None,
             plan: CompiledPlan::new(plan),
         }

@@ -36,6 +36,9 @@ impl Model {
     ) {
         self.expire(shared, now);
         self.in_flight -= 1;
+        if std::mem::take(&mut batch.is_hold_out) {
+            self.hold_outs.on_outcome();
+        }
         let before = self.window.size();
         match outcome {
             BatchOutcome::Completed { failed } => {

@@ -49,6 +49,7 @@ pub fn plan(packing: PackingPolicy) -> ServingPlan {
         service_time_upper: ServiceTimeTable::new(vec![(1, ms(10)), (101, ms(110))]).unwrap(),
         rungs: vec![rung(2, "small"), rung(10_000, "large")],
         canary: None,
+        hold_out: None,
         retry: RetryLimits {
             budget_ratio: 0.5,
             budget_min_per_second: 100.0,

@@ -60,4 +60,9 @@ pub struct StateConfig {
     /// there. Default: none, and each start begins with the configured plans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
+    /// URL of a copy of that folder that outlives the host, `s3://bucket/prefix` (region, credentials and endpoint from the environment, as for
+    /// the AWS command line) or `file:///folder`: written after each save, read at the start of a model that the folder knows nothing of. Needs
+    /// `directory`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
 }

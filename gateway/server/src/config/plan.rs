@@ -203,6 +203,7 @@ impl PlanConfig {
             service_time_upper: ServiceTimeTable::new(points)?,
             rungs,
             canary: None,
+            hold_out: None,
             retry: RetryLimits {
                 budget_ratio: self.retry.budget_ratio,
                 budget_min_per_second: self.retry.budget_min_per_second,

@@ -37,6 +37,8 @@ pub struct Settings {
     pub probe_interval: Option<Duration>,
     /// Where learned state is kept; `None`: nowhere.
     pub state_directory: Option<PathBuf>,
+    /// URL of a copy of it.
+    pub state_copy: Option<String>,
     /// Bulk jobs, `directory` resolved; `None`: no routes for them.
     pub bulk: Option<BulkConfig>,
     /// The models, by name ascending.
@@ -110,6 +112,7 @@ impl Settings {
             probe_interval: Some(config.control.probe_interval_ms.duration())
                 .filter(|interval| !interval.is_zero()),
             state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
+            state_copy: config.state.copy.clone(),
             bulk: config.bulk.directory.as_ref().map(|directory| BulkConfig {
                 directory: Some(base.join(directory)),
                 ..config.bulk.clone()

@@ -15,6 +15,7 @@ mod plans;
 mod point;
 mod routes;
 mod saving;
+mod state_copy;
 mod store;
 mod supervisor;
 mod task;

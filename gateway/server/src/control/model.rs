@@ -111,7 +111,8 @@ impl ModelControl {
     /// the shell's to name, whatever a tuner calls them.
     pub(super) fn name_aliases(&self, plan: &mut ServingPlan) {
         let canary = plan.canary.as_mut().map(|canary| &mut canary.rung);
-        for rung in plan.rungs.iter_mut().chain(canary) {
+        let hold_out = plan.hold_out.as_mut().map(|hold_out| &mut hold_out.rung);
+        for rung in plan.rungs.iter_mut().chain(canary).chain(hold_out) {
             let configured = self.steered.base.rungs.iter().find(|other| other.memory_mib == rung.memory_mib);
             rung.qualifier = configured.map_or_else(
                 || format!("mem-{}", rung.memory_mib.0),
@@ -142,7 +143,7 @@ impl ModelControl {
 
     /// Whether a plan runs on an alias that is not there.
     pub(super) fn uses_missing(&self, plan: &ServingPlan) -> bool {
-        rungs(plan).any(|rung| self.missing.contains_key(&rung.qualifier))
+        plan.places().any(|rung| self.missing.contains_key(&rung.qualifier))
     }
 
     /// What to warm, and how many sandboxes of each, before `plan` is put into force.
@@ -172,7 +173,7 @@ impl ModelControl {
 
     /// The rung behind an alias of the plan in force.
     pub(super) fn rung_of(&self, qualifier: &str) -> Option<Rung> {
-        rungs(&self.steered.plan).find(|rung| rung.qualifier == qualifier).cloned()
+        self.steered.plan.places().find(|rung| rung.qualifier == qualifier).cloned()
     }
 
     /// Takes a report in.
@@ -236,10 +237,6 @@ impl ModelControl {
     }
 }
 
-fn rungs(plan: &ServingPlan) -> impl Iterator<Item = &Rung> {
-    plan.rungs.iter().chain(plan.canary.iter().map(|canary| &canary.rung))
-}
-
 fn rung_json(rung: &Rung) -> Value {
     json!({
         "max_items": rung.max_items, "qualifier": rung.qualifier, "memory_mib": rung.memory_mib.0,
@@ -250,12 +247,18 @@ fn rung_json(rung: &Rung) -> Value {
 fn plan_json(plan: &ServingPlan) -> Value {
     let canary =
         plan.canary.as_ref().map(|canary| json!({ "every": canary.every, "rung": rung_json(&canary.rung) }));
+    let hold_out = plan.hold_out.as_ref().map(|hold_out| {
+        json!({
+            "every_items": hold_out.every_items, "run_items": hold_out.run_items, "rung": rung_json(&hold_out.rung),
+        })
+    });
     json!({
         "revision": plan.revision.0,
         "max_batch_size": plan.max_batch_size,
         "max_queue_delay_ms": plan.max_queue_delay.as_secs_f64() * 1e3,
         "rungs": plan.rungs.iter().map(rung_json).collect::<Vec<_>>(),
         "canary": canary,
+        "hold_out": hold_out,
     })
 }
 
@@ -265,7 +268,7 @@ fn window_json(stats: &WindowStats) -> Value {
         "requests": stats.requests, "items": stats.items, "answered": stats.answered, "within_slo": stats.within_slo,
         "shed": stats.shed, "failed": stats.failed, "batches": stats.batches, "batch_items": stats.batch_items,
         "throttled": stats.throttled, "cost_usd": stats.cost_usd, "estimated_cost_usd": stats.estimated_cost_usd,
-        "canary_cost_usd": stats.canary_cost_usd,
+        "canary_cost_usd": stats.canary_cost_usd, "hold_out_cost_usd": stats.hold_out_cost_usd,
         "latency_ms": stats.latency_at_percentile.map(|latency| latency.as_secs_f64() * 1e3),
     })
 }

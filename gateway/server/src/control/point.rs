@@ -33,7 +33,7 @@ impl PinnedPoint {
         allowed: &[Mebibytes],
     ) -> Result<ServingPlan, String> {
         let mut plan = in_force.clone();
-        plan.canary = None;
+        (plan.canary, plan.hold_out) = (None, None);
         if let Some(delay) = self.max_queue_delay_ms {
             if !(0.0..=LONGEST_QUEUE_DELAY_MS).contains(&delay) {
                 return Err("`max_queue_delay_ms` must be 0 to 3600000".to_owned());
@@ -129,6 +129,7 @@ impl StoredPlan {
                 })
                 .collect(),
             canary: None,
+            hold_out: None,
             ..base.clone()
         };
         let is_known = |rung: &Rung| {

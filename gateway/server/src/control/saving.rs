@@ -37,10 +37,25 @@ impl<S: Invoke> ControlLoop<S> {
         let (stored, name) = (model.stored(state), model.steered.name.clone());
         let written = tokio::task::spawn_blocking(move || store.save(&stored)).await;
         let result = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let label = if result.is_ok() { "success" } else { "failure" };
-        self.parts.catalogue.state_saves.with_label_values(&[label]).inc();
-        if let Err(error) = result {
-            tracing::error!(model = %name, %error, "learned state was not written; it is tried again");
+        self.parts.catalogue.state_saves.with_label_values(&[label(result.is_ok())]).inc();
+        match (result, &mut self.copy) {
+            (Err(error), _) => {
+                tracing::error!(model = %name, %error, "learned state was not written; it is tried again");
+            }
+            (Ok(bytes), Some(copy)) => {
+                let (copies, of) = (self.parts.catalogue.state_copies.clone(), name.clone());
+                copy.write(&name, bytes, move |copied| {
+                    copies.with_label_values(&[label(copied.is_ok())]).inc();
+                    if let Err(error) = copied {
+                        tracing::warn!(model = %of, %error, "learned state was not copied; it is tried again with the next save");
+                    }
+                });
+            }
+            (Ok(_), None) => {}
         }
     }
+}
+
+const fn label(is_ok: bool) -> &'static str {
+    if is_ok { "success" } else { "failure" }
 }

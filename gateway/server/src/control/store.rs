@@ -3,7 +3,7 @@
 //! One file a model. Its first line names the format and the SHA-256 of the rest, which is JSON. A file is written beside its place,
 //! flushed to the disk, and renamed over the old one, so that a crash leaves the old or the new, never half of each. A file that
 //! does not hold is moved aside to `NAME.corrupt`: the configured plan serves, and nothing is lost that a person might want to see.
-//! Deliberately absent: locking between gateways (one folder belongs to one gateway) and anything but local files.
+//! Deliberately absent: locking between gateways (one folder belongs to one gateway), and anything but local files (`state_copy.rs`).
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -71,9 +71,7 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read?,
         };
-        match decode(&bytes).and_then(|state| {
-            if state.model == model { Ok(state) } else { Err(format!("it is of model `{}`", state.model)) }
-        }) {
+        match decode(&bytes, model) {
             Ok(state) => Ok(Some(state)),
             Err(reason) => Err(self.set_aside(model, reason)?),
         }
@@ -86,15 +84,17 @@ impl Store {
         Ok(LoadError::Corrupt { reason, aside })
     }
 
-    /// Writes a model's state: all of it or nothing.
-    pub(super) fn save(&self, state: &StoredState) -> std::io::Result<()> {
+    /// Writes a model's state, all of it or nothing, and gives the file's content.
+    pub(super) fn save(&self, state: &StoredState) -> std::io::Result<Vec<u8>> {
         let path = self.path(&state.model);
         let temporary = self.directory.join(format!("{}.state.new", state.model));
         let mut file = File::create(&temporary)?;
-        file.write_all(&encode(state)?)?;
+        let bytes = encode(state)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
-        File::open(&self.directory)?.sync_all() // the rename itself
+        File::open(&self.directory)?.sync_all()?; // the rename itself
+        Ok(bytes)
     }
 }
 
@@ -105,14 +105,17 @@ fn encode(state: &StoredState) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<StoredState, String> {
+/// Reads what [`Store::save`] wrote of a model.
+pub(super) fn decode(bytes: &[u8], model: &str) -> Result<StoredState, String> {
     let end = bytes.iter().position(|&byte| byte == b'\n').ok_or("it has no first line")?;
     let (head, body) = (&bytes[..end], &bytes[end + 1..]);
     let sum = head.strip_prefix(MAGIC.as_bytes()).ok_or("it is not a state file of this version")?;
     if sum != hex(body).as_bytes() {
         return Err("its checksum does not hold".to_owned());
     }
-    serde_json::from_slice(body).map_err(|error| format!("its content does not fit: {error}"))
+    let state: StoredState =
+        serde_json::from_slice(body).map_err(|error| format!("its content does not fit: {error}"))?;
+    if state.model == model { Ok(state) } else { Err(format!("it is of model `{}`", state.model)) }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -17,6 +17,7 @@ use super::events::log_event;
 use super::handle::{CommandError, Message, Snapshots};
 use super::model::ModelControl;
 use super::saving::SAVE_EVERY;
+use super::state_copy::StateCopy;
 use super::store::Store;
 use super::supervisor::Parts;
 use crate::driver::Invoke;
@@ -34,6 +35,7 @@ pub(super) struct ControlLoop<S> {
     pub(super) parts: Parts<S>,
     pub(super) make: Arc<MakeTuner>,
     pub(super) store: Option<Store>,
+    pub(super) copy: Option<StateCopy>,
     pub(super) models: BTreeMap<ModelId, ModelControl>,
     snapshots: Arc<ArcSwap<Snapshots>>,
     /// Turns that other turns asked for.
@@ -58,10 +60,15 @@ impl<S: Invoke> ControlLoop<S> {
             let opened = Store::open(directory);
             opened.map_err(|error| tracing::error!(directory = %directory.display(), %error, "learned state cannot be kept")).ok()
         });
+        let copy = settings.state_copy.as_deref().filter(|_| store.is_some()).and_then(|url| {
+            let opened = StateCopy::open(url);
+            opened.map_err(|error| tracing::error!(%error, "learned state is not copied")).ok()
+        });
         let mut control = Self {
             parts,
             make,
             store,
+            copy,
             models: BTreeMap::new(),
             snapshots,
             queued: VecDeque::new(),
@@ -91,6 +98,9 @@ impl<S: Invoke> ControlLoop<S> {
                     Some(Message::Stop(done)) => {
                         self.take_observations(Instant::now());
                         self.save_all().await;
+                        if let Some(copy) = &mut self.copy {
+                            copy.finish().await;
+                        }
                         let _ = done.send(());
                         return;
                     }

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::decide::{Decide, Input};
 use super::model::ModelControl;
-use super::store::{LoadError, Store, StoredState};
+use super::state_copy::StateCopy;
+use super::store::{LoadError, Store, StoredState, decode};
 use super::task::ControlLoop;
 use crate::driver::Invoke;
 use crate::lifecycle::Steered;
@@ -27,7 +28,7 @@ impl<S: Invoke> ControlLoop<S> {
     pub(super) async fn add_model(&mut self, steered: Steered) {
         let now = Instant::now();
         let metrics = ControlMetrics::new(self.parts.catalogue.clone(), &steered.name);
-        let stored = load(self.store.clone(), &steered, &metrics).await;
+        let stored = load(self.store.clone(), self.copy.as_ref(), &steered, &metrics).await;
         let mut model = ModelControl::new(steered, metrics, now);
         model.next_probe = self.parts.fleet.settings().probe_interval.map(|_| now);
         let id = model.steered.id;
@@ -139,9 +140,17 @@ impl<S: Invoke> ControlLoop<S> {
 }
 
 /// Reads what was learned of a model before this process.
-async fn load(store: Option<Store>, steered: &Steered, metrics: &ControlMetrics) -> Option<StoredState> {
+async fn load(
+    store: Option<Store>,
+    copy: Option<&StateCopy>,
+    steered: &Steered,
+    metrics: &ControlMetrics,
+) -> Option<StoredState> {
     let (store, name) = (store?, steered.name.clone());
-    let loaded = tokio::task::spawn_blocking(move || store.load(&name)).await.ok()?;
+    let mut loaded = tokio::task::spawn_blocking(move || store.load(&name)).await.ok()?;
+    if let (Ok(None), Some(copy)) = (&loaded, copy) {
+        loaded = Ok(load_copy(copy, &steered.name).await);
+    }
     match loaded {
         Ok(Some(stored)) if stored.manifest != steered.manifest || *stored.function != *steered.function => {
             tracing::info!(
@@ -157,6 +166,21 @@ async fn load(store: Option<Store>, steered: &Steered, metrics: &ControlMetrics)
                 model = %steered.name, %error,
                 "LEARNED STATE CANNOT BE USED: the configured plan serves, and learning begins anew"
             );
+            None
+        }
+    }
+}
+
+/// What a gateway on another host learned, where this one's disk has nothing.
+async fn load_copy(copy: &StateCopy, model: &str) -> Option<StoredState> {
+    let read = copy.read(model).await;
+    match read.and_then(|bytes| bytes.map(|bytes| decode(&bytes, model)).transpose()) {
+        Ok(stored) => {
+            tracing::info!(%model, found = stored.is_some(), "the disk has no learned state; its copy was asked");
+            stored
+        }
+        Err(error) => {
+            tracing::error!(%model, %error, "the copy of the learned state cannot be used; learning begins anew");
             None
         }
     }

@@ -63,6 +63,7 @@ impl BatchJob {
             at: self.clock.now(),
             revision: self.dispatch.revision,
             is_canary: self.dispatch.is_canary,
+            is_hold_out: self.dispatch.is_hold_out,
             outcome,
             items: self.dispatch.items,
             memory_mib: metering.memory.unwrap_or(self.dispatch.memory_mib),

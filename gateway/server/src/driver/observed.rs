@@ -80,6 +80,7 @@ mod tests {
             at: Timestamp::ZERO,
             revision: PlanRevision(1),
             is_canary: false,
+            is_hold_out: false,
             outcome: ServiceOutcome::Completed,
             items,
             memory_mib: Mebibytes(1024),

@@ -80,6 +80,13 @@ impl WindowTally {
         if observation.is_canary {
             self.stats.canary_cost_usd += cost_usd;
         }
+        if observation.is_hold_out {
+            self.stats.hold_out_cost_usd += cost_usd;
+        }
+        if observation.is_warm_hold_out() {
+            self.stats.warm_hold_outs += 1;
+            self.stats.warm_hold_out_cost_usd += cost_usd;
+        }
         self.stats.work_units += observation.work_units;
     }
 

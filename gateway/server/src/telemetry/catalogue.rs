@@ -133,6 +133,9 @@ catalogue! {
     plan_predicted_usd: float_gauge "plan_predicted_cost_usd_per_million" ["model"] "Expected dollars per million requests under the plan in force and the present load.";
     plan_realised_usd: float_gauge "plan_realised_cost_usd_per_million" ["model"] "Measured dollars per million answered requests since the plan in force began.";
     plan_predicted_latency: float_gauge "plan_predicted_latency_seconds" ["model"] "Expected latency at the objective's percentile.";
+    unbatched_usd: float_gauge "unbatched_cost_usd_per_million" ["model", "basis"] "Dollars per million requests of the same load unbatched: by formula (`formula`), and by measurement on the items that run alone (`measured`).";
+    savings_ratio: float_gauge "savings_ratio" ["model", "basis"] "Share that batching saves of the unbatched cost since the plan in force began, Lambda's bill only, against the unbatched cost by formula and as measured.";
+    hold_out_usd: float_counter "hold_out_cost_usd_total" ["model"] "Dollars of items that ran alone to measure what batching saves; part of the cost.";
     plan_realised_latency: float_gauge "plan_realised_latency_seconds" ["model"] "Latency at the objective's percentile in the last window with answers.";
     plan_predicted_late: float_gauge "plan_predicted_late_ratio" ["model"] "Share of requests expected outside the latency objective.";
     plan_realised_late: float_gauge "plan_realised_late_ratio" ["model"] "Share of requests answered outside the latency objective since the plan in force began.";
@@ -150,6 +153,7 @@ catalogue! {
     control_restarts: plain_counter "control_restarts_total" [] "Restarts of the control loop or of one model's tuner after a panic.";
     no_op_calls: counter "control_calls_total" ["model", "purpose", "outcome"] "No-op invocations of the control loop: warm-ups and probes.";
     state_saves: counter "state_saves_total" ["result"] "Writes of learned state.";
+    state_copies: counter "state_copies_total" ["result"] "Writes of the copy of the learned state in another store.";
     driver_restarts: plain_counter "driver_restarts_total" [] "Restarts of the driver task after a panic.";
     batch_panics: plain_counter "batch_task_panics_total" [] "Batch tasks that panicked.";
     connections_open: plain_gauge "connections_open" [] "Open client connections.";

@@ -35,6 +35,7 @@ pub struct ControlMetrics {
     decision: Histogram,
     saved_unbatched: Gauge,
     saved_lambda: Gauge,
+    hold_out_usd: Counter,
     warm_up_usd: Counter,
 }
 
@@ -94,6 +95,7 @@ impl ControlMetrics {
             decision: c.decision_seconds.with_label_values(labels),
             saved_unbatched: c.savings_usd.with_label_values(&[model, "unbatched"]),
             saved_lambda: c.savings_usd.with_label_values(&[model, "lambda"]),
+            hold_out_usd: c.hold_out_usd.with_label_values(labels),
             warm_up_usd: c.cost_usd.with_label_values(&[model, "lambda_warm_up"]),
             model: model.to_owned(),
             catalogue,
@@ -157,6 +159,7 @@ impl ControlMetrics {
             self.predicted_latency.set(latency_ms / 1e3);
             self.predicted_late.set(late_share);
         }
+        self.unbatched(report);
         if report.realised.requests > 0 {
             self.realised_usd.set(report.realised.usd_per_million);
             self.realised_late.set(report.realised.late_share);
@@ -173,11 +176,28 @@ impl ControlMetrics {
         }
     }
 
+    fn unbatched(&self, report: &TunerReport) {
+        let bases = [
+            ("formula", report.unbatched_usd_per_million),
+            ("measured", report.measured_unbatched_usd_per_million),
+        ];
+        for (basis, usd) in bases {
+            let Some(usd) = usd.filter(|usd| usd.is_finite() && *usd > 0.0) else { continue };
+            let labels = &[&*self.model, basis];
+            self.catalogue.unbatched_usd.with_label_values(labels).set(usd);
+            if report.realised.requests > 0 {
+                let saved = 1.0 - report.realised.usd_per_million / usd;
+                self.catalogue.savings_ratio.with_label_values(labels).set(saved);
+            }
+        }
+    }
+
     /// A window ended, whose requests would have cost so much unbatched; `None`: that is not known yet, and nothing is counted.
     pub fn window(&self, stats: &WindowStats, unbatched_usd_per_million: Option<f64>) {
         if let Some(latency) = stats.latency_at_percentile {
             self.realised_latency.set(latency.as_secs_f64());
         }
+        self.hold_out_usd.inc_by(stats.hold_out_cost_usd);
         if let Some(unbatched) = unbatched_usd_per_million.filter(|usd| usd.is_finite()) {
             self.saved_unbatched.add(unbatched * stats.answered as f64 / 1e6);
             self.saved_lambda.sub(stats.cost_usd);

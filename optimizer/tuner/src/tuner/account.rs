@@ -27,8 +27,8 @@ impl Realised {
         self.failed += stats.failed as f64;
         self.batches += stats.batches as f64;
         self.items += stats.batch_items as f64;
-        // What exploration costs is not the plan's.
-        self.cost_usd += stats.cost_usd - stats.canary_cost_usd;
+        // What exploration and measuring cost is not the plan's.
+        self.cost_usd += stats.cost_usd - stats.canary_cost_usd - stats.hold_out_cost_usd;
         self.estimated_usd += stats.estimated_cost_usd;
     }
 

@@ -56,6 +56,7 @@ impl Tuner {
         };
         let Some(search) = Search::new(&situation) else { return };
         let found = search.run();
+        self.hold_outs.set_place(found.unbatched.map(|unbatched| unbatched.place));
         let incumbent = self.point.as_ref().and_then(|point| search.score(point));
         self.choose(&search, &found, incumbent, reason, &law);
         self.note(&search, found, law);

@@ -175,6 +175,7 @@ mod tests {
             service_time_upper: table(100),
             rungs: vec![rung],
             canary: None,
+            hold_out: None,
             retry: RetryLimits::default(),
         };
         let economics = Economics {

@@ -17,6 +17,7 @@ mod account;
 mod canary;
 mod grey_box;
 mod guard;
+mod hold_out;
 mod plans;
 mod state;
 mod whole_plan;
@@ -29,6 +30,7 @@ use optimizer_bayesopt::Hyperparameters;
 
 use self::account::{Budget, Previous, Realised};
 use self::canary::CanaryTrial;
+use self::hold_out::HoldOutRecord;
 use self::whole_plan::WholePlan;
 use crate::arrivals::Arrivals;
 use crate::event::{Phase, SwitchReason, TunerAction, TunerEvent};
@@ -154,6 +156,7 @@ pub struct Tuner {
     /// Late answers and answers, fading.
     recent_late: (f64, f64),
     budget: Budget,
+    hold_outs: HoldOutRecord,
     now: Timestamp,
     windows: u64,
     window_of_last_observation: u64,
@@ -239,6 +242,7 @@ impl Tuner {
             caution: 0.0,
             recent_late: (0.0, 0.0),
             budget: Budget::default(),
+            hold_outs: HoldOutRecord::default(),
             now: Timestamp::ZERO,
             windows: 0,
             window_of_last_observation: 0,
@@ -308,6 +312,7 @@ impl Tuner {
         if self.is_serving && !is_warming {
             self.realised.add(stats);
         }
+        self.hold_outs.add(stats);
         self.budget.pass(self.settings.window);
         if self.hold != Hold::Free {
             return;
@@ -510,7 +515,15 @@ impl Tuner {
                 windows: self.arrivals.regime_windows(),
             },
             realised: self.realised.report(),
-            unbatched_usd_per_million: self.searched.found.unbatched_usd.map(|usd| usd * 1e6),
+            unbatched_usd_per_million: self
+                .searched
+                .found
+                .unbatched
+                .map(|unbatched| unbatched.usd_per_request * 1e6),
+            measured_unbatched_usd_per_million: self
+                .hold_outs
+                .usd_per_item()
+                .map(|usd| usd * self.arrivals.items_per_request() * 1e6),
             points: self.point_reports(),
             trials: self.counts.trials,
             change_points: self.counts.change_points,

@@ -30,6 +30,7 @@ impl Tuner {
             service_time_upper,
             rungs,
             canary: None,
+            hold_out: self.hold_out(point.max_batch_size),
             ..self.base.clone()
         }
     }
@@ -122,7 +123,11 @@ impl Tuner {
         }
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
         let upper_ms = (milliseconds(table.upper(1)), milliseconds(table.upper(bound)));
-        if self.put_in_force(ServingPlan { service_time_upper: table, ..self.plan.clone() }) {
+        if self.put_in_force(ServingPlan {
+            service_time_upper: table,
+            hold_out: self.hold_out(bound),
+            ..self.plan.clone()
+        }) {
             self.emit(TunerAction::Refreshed { revision: self.plan.revision.0, upper_ms });
         }
     }

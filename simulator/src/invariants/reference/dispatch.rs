@@ -23,6 +23,7 @@ impl Reference {
         self.check_plan(now, dispatch);
         self.check_window(now, dispatch);
         self.check_canary(now, dispatch);
+        self.check_hold_out(now, dispatch);
         if dispatch.parent.is_none() {
             self.check_reason(now, dispatch);
             self.check_order(now, dispatch);
@@ -66,7 +67,7 @@ impl Reference {
                 response_bytes > plan.max_response_payload_bytes && !is_single,
                 "is above `max_response_payload_bytes`",
             ),
-            (!runs_where_planned(plan, dispatch), "runs elsewhere than its rung or canary"),
+            (!runs_where_planned(plan, dispatch), "runs elsewhere than its rung, canary or hold-out"),
             (dispatch.service_time_upper != model.upper(dispatch.items), "names another upper service time"),
             (dispatch.latest_deadline.unwrap_or(Timestamp::MAX) != latest, "names another latest deadline"),
         ];
@@ -96,7 +97,7 @@ impl Reference {
 
     fn check_canary(&mut self, now: Timestamp, dispatch: &Dispatch) {
         let Some(model) = self.models.get_mut(&dispatch.model) else { return };
-        let is_first = dispatch.attempt == 1 && dispatch.parent.is_none();
+        let is_first = dispatch.attempt == 1 && dispatch.parent.is_none() && !dispatch.is_hold_out;
         let canary = model.plan.canary.as_ref().filter(|it| is_first && dispatch.items <= it.rung.max_items);
         let Some(every) = canary.map(|canary| canary.every) else {
             self.findings.check(!dispatch.is_canary, Rule::CanaryShare, now, || {
@@ -111,6 +112,30 @@ impl Reference {
         });
         if dispatch.is_canary {
             model.since_canary = 0;
+        }
+    }
+
+    /// One item alone, in its turn, after the one before is back.
+    fn check_hold_out(&mut self, now: Timestamp, dispatch: &Dispatch) {
+        let Some(model) = self.models.get_mut(&dispatch.model) else { return };
+        let is_first = dispatch.attempt == 1 && dispatch.parent.is_none();
+        if dispatch.is_hold_out {
+            let left = model.hold_outs.1;
+            let is_right = is_first && dispatch.items == 1 && left > 0 && model.hold_out.is_none();
+            let out = model.hold_out.replace(dispatch.batch);
+            self.findings.check(is_right, Rule::HoldOuts, now, || {
+                format!(
+                    "batch {} of {} items, attempt {}, runs alone to be measured; {left} may, {out:?} is out",
+                    dispatch.batch, dispatch.items, dispatch.attempt
+                )
+            });
+            model.hold_outs.1 = left.saturating_sub(1);
+        }
+        if let Some(hold_out) = model.plan.hold_out.as_ref().filter(|_| is_first) {
+            model.hold_outs.0 = model.hold_outs.0.saturating_add(dispatch.items);
+            if model.hold_outs.0 >= hold_out.every_items {
+                model.hold_outs = (0, hold_out.run_items);
+            }
         }
     }
 
@@ -193,11 +218,16 @@ impl Reference {
     }
 }
 
-/// Whether alias, memory and processes are the plan's for this fill.
+/// Whether alias, memory and processes are the plan's for this fill, or those of its canary or hold-out.
 fn runs_where_planned(plan: &ServingPlan, dispatch: &Dispatch) -> bool {
     let normal = plan.rungs.iter().find(|rung| rung.max_items >= dispatch.items).or(plan.rungs.last());
     let canary = plan.canary.as_ref().map(|canary| &canary.rung);
-    let planned = if dispatch.is_canary { canary } else { normal };
+    let hold_out = plan.hold_out.as_ref().map(|hold_out| &hold_out.rung);
+    let planned = match (dispatch.is_canary, dispatch.is_hold_out) {
+        (true, _) => canary,
+        (_, true) => hold_out,
+        _ => normal,
+    };
     planned.is_some_and(|rung: &Rung| {
         *rung.qualifier == *dispatch.qualifier
             && rung.memory_mib == dispatch.memory_mib

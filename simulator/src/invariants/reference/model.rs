@@ -61,6 +61,10 @@ pub(super) struct ModelReference {
     pub(super) failures: u32,
     /// Batches that fitted the canary since the last that went there.
     pub(super) since_canary: u32,
+    /// Items that went out since the last run of hold-outs fell due, and what of that run is left.
+    pub(super) hold_outs: (u32, u32),
+    /// The hold-out that is in flight.
+    pub(super) hold_out: Option<BatchId>,
     /// Whether a batch proved too large: then batches may close below the plan's byte bounds.
     pub(super) is_corrected: bool,
     /// By the batch that ended.
@@ -82,6 +86,8 @@ impl ModelReference {
             pause: None,
             failures: 0,
             since_canary: 0,
+            hold_outs: (0, 0),
+            hold_out: None,
             is_corrected: false,
             again: BTreeMap::new(),
             denied: std::collections::BTreeSet::new(),

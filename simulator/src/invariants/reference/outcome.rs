@@ -28,6 +28,7 @@ impl Reference {
         };
         let live = self.live(batch, &flight);
         let Some(model) = self.models.get_mut(&flight.model) else { return };
+        model.hold_out = model.hold_out.filter(|&out| out != batch);
         model.in_flight -= 1;
         match outcome {
             BatchOutcome::Completed { failed } => {

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway_contract::{
-    BatchId, Canary, ItemFailure, Mebibytes, ModelId, PackingPolicy, PlanRevision, RequestId, RetryLimits,
-    Rung, ServiceTimeTable, ServingPlan, Timestamp,
+    BatchId, Canary, HoldOut, ItemFailure, Mebibytes, ModelId, PackingPolicy, PlanRevision, RequestId,
+    RetryLimits, Rung, ServiceTimeTable, ServingPlan, Timestamp,
 };
 use gateway_policy::{
     BatchOutcome, Dispatch, Engine, ItemBytes, Rejection, RequestMeta, RequestOutcome, TooLarge,
@@ -69,6 +69,11 @@ fn plan(random: &mut Random, model: u16, revision: u64) -> ServingPlan {
         rungs: vec![rung(2, "small"), rung(10_000, "large")],
         canary: (below(random, 2) == 0)
             .then(|| Canary { rung: rung(6, "canary"), every: 2 + small(random, 5) }),
+        hold_out: (below(random, 2) == 0).then(|| HoldOut {
+            rung: rung(1, "alone"),
+            every_items: 4 + small(random, 30),
+            run_items: 1 + small(random, 3),
+        }),
         retry: RetryLimits {
             budget_ratio: [0.0, 0.1, 0.5][small(random, 3) as usize],
             budget_min_per_second: [0.0, 2.0, 100.0][small(random, 3) as usize],
@@ -402,6 +407,19 @@ fn a_canary_out_of_turn_is_named() {
         let at = find(log, |step| matches!(step, Step::Dispatch(it) if it.is_canary));
         let Some((_, Step::Dispatch(dispatch))) = at.map(|at| &mut log[at]) else { return false };
         dispatch.is_canary = false;
+        true
+    });
+}
+
+#[test]
+fn an_item_that_runs_alone_out_of_turn_is_named() {
+    is_named(Rule::HoldOuts, |log| {
+        let at = find(
+            log,
+            |step| matches!(step, Step::Dispatch(it) if !it.is_canary && !it.is_hold_out && it.items > 1),
+        );
+        let Some((_, Step::Dispatch(dispatch))) = at.map(|at| &mut log[at]) else { return false };
+        dispatch.is_hold_out = true;
         true
     });
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gateway_contract::{
-    Canary, Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable, ServingPlan,
+    Canary, HoldOut, Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable,
+    ServingPlan,
 };
 use optimizer_tuner::settings::{ExplorationLimits, SearchBounds};
 use optimizer_tuner::{PolicyKind, TunerSettings};
@@ -36,6 +37,7 @@ pub(super) fn plain() -> ServingPlan {
         service_time_upper: flat,
         rungs: vec![rung(16, Mebibytes(1769), 1)],
         canary: None,
+        hold_out: None,
         retry: RetryLimits::default(),
     }
 }
@@ -97,6 +99,7 @@ fn plan(draw: &mut Draw, profile: &ModelProfile, sizes: &SizeLaw) -> ServingPlan
         rungs: rungs(draw, max_batch_size, memory, processes),
         canary: draw.one_in(4).then(|| canary(draw, max_batch_size)),
         retry: retry(draw),
+        hold_out: draw.one_in(4).then(|| hold_out(draw)),
         ..plain()
     }
 }
@@ -136,6 +139,11 @@ fn canary(draw: &mut Draw, max_batch_size: u32) -> Canary {
     Canary { rung: place, every: draw.count(2, 12) }
 }
 
+fn hold_out(draw: &mut Draw) -> HoldOut {
+    let (place, run_items) = (rung(1, *draw.pick(&MEMORY), 1), draw.count(1, 5));
+    HoldOut { rung: place, every_items: run_items + draw.count(1, 60), run_items }
+}
+
 fn retry(draw: &mut Draw) -> RetryLimits {
     RetryLimits {
         budget_ratio: *draw.pick(&[0.0, 0.1, 0.2, 1.0]),
@@ -168,6 +176,7 @@ pub(super) fn tuned(draw: &mut Draw, profile: &ModelProfile) -> (TunerSettings, 
         exploration: ExplorationLimits {
             max_share: *draw.pick(&[0.0, 0.02, 0.1, 0.5]),
             max_usd_per_hour: draw.log_between(1e-7, 1.0),
+            hold_out_share: *draw.pick(&[0.0, 0.0, 0.001, 0.1]),
             ..ExplorationLimits::default()
         },
         windows_per_trial: 8,

@@ -104,7 +104,7 @@ fn simpler(model: &WorldModel) -> Vec<WorldModel> {
             add(WorldModel { steering: Steering::Plans(fewer), ..model.clone() });
         }
         let mut calm = plans.clone();
-        calm.iter_mut().for_each(|(_, plan)| plan.canary = None);
+        calm.iter_mut().for_each(|(_, plan)| (plan.canary, plan.hold_out) = (None, None));
         add(WorldModel { steering: Steering::Plans(calm), ..model.clone() });
     }
     models

@@ -6,8 +6,9 @@ mod routes;
 mod world;
 
 use gateway_contract::{Canary, Mebibytes, PlanRevision, ServiceOutcome, ServingPlan};
-use optimizer_tuner::Command;
 use optimizer_tuner::event::{Candidate, Expectation, PointSummary};
+use optimizer_tuner::report::RealisedReport;
+use optimizer_tuner::{Command, TunerReport};
 
 use self::world::{Lambda, Script, World, eventually, ms};
 
@@ -241,7 +242,12 @@ async fn a_reload_keeps_the_tuner_and_tells_it_the_new_settings() {
 async fn savings_are_the_unbatched_cost_less_what_was_paid() {
     let folder = folder();
     let world = World::start(folder.path(), "[control]\nprobe_interval_ms = 0", Script::default());
-    world.script().report.unbatched_usd_per_million = Some(5.0);
+    world.script().report = TunerReport {
+        unbatched_usd_per_million: Some(5.0),
+        measured_unbatched_usd_per_million: Some(8.0),
+        realised: RealisedReport { requests: 4, usd_per_million: 2.0, ..RealisedReport::default() },
+        ..TunerReport::default()
+    };
     let requests: Vec<_> = (0..4).map(|_| tokio::spawn(world.send())).collect();
     for request in requests {
         request.await.unwrap().unwrap();
@@ -253,4 +259,7 @@ async fn savings_are_the_unbatched_cost_less_what_was_paid() {
     };
     assert!((metric("unbatched") - 4.0 * 5.0 / 1e6).abs() < 1e-12);
     assert!((metric("lambda") + paid).abs() < 1e-12);
+    let ratio = |basis| world.metric(&format!("penstock_savings_ratio{{basis=\"{basis}\",model=\"echo\"}}"));
+    assert!((ratio("formula") - 0.6).abs() < 1e-12);
+    assert!((ratio("measured") - 0.75).abs() < 1e-12, "by what items that ran alone cost");
 }

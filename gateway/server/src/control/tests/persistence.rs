@@ -76,3 +76,25 @@ async fn state_is_written_while_it_changes_and_no_more_often_than_every_30_s() {
     assert!((saves() - before).abs() < 0.5, "nothing changed");
     assert!(!folder.path().join("learned/echo.state.new").exists());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_host_goes_on_with_the_copy() {
+    let (folder, bucket) = (folder(), tempfile::tempdir().unwrap());
+    let state = format!("{STATE}\ncopy = \"file://{}\"", bucket.path().display());
+    let world = World::start(folder.path(), &state, Script::default());
+    let plan = ServingPlan { max_batch_size: 3, ..world.plan_on(2, 2048) };
+    world.script().plans.push_back(plan);
+    assert!(eventually(|| world.plan().revision == PlanRevision(2)).await);
+    world.send().await.unwrap();
+    world.stop().await;
+    std::fs::remove_dir_all(folder.path().join("learned")).unwrap();
+    let world = World::start(folder.path(), &state, Script::default());
+    assert!(eventually(|| world.plan().max_batch_size == 3).await);
+    assert_eq!(world.script().restored, 1);
+    drop(world);
+    std::fs::remove_dir_all(folder.path().join("learned")).unwrap();
+    std::fs::write(bucket.path().join("echo.state"), "garbage").unwrap();
+    let world = World::start(folder.path(), &state, Script::default());
+    assert!(eventually(|| world.script().made == 1).await);
+    assert_eq!(world.script().restored, 0, "a copy that does not hold is not used");
+}
