@@ -12,6 +12,7 @@ use workers_protocol::{
     RequestHeader, WorkUnit,
 };
 
+use crate::generate::{Parameters, elements};
 use crate::merge;
 use crate::pool::{Collected, LengthGuess, Limits, Outcome, Pool, PoolError};
 use crate::shard::cut::{self, Cost};
@@ -110,16 +111,36 @@ impl Handler {
             let cuts = cut::even(items.len(), process_count);
             return cuts.into_iter().map(|cut| items[cut].to_vec()).collect();
         }
+        let generates = self.manifest.generation.is_some();
         let is_padded = unit == WorkUnit::Tokens && self.manifest.tokenizer.is_some();
         let length = |item: u32| {
             let bytes = batch.item_bytes(item);
-            if is_padded { self.guess.tokens(bytes) } else { u32::try_from(bytes).unwrap_or(u32::MAX) }
+            if generates {
+                self.tokens_of_text(batch, item)
+            } else if is_padded {
+                self.guess.tokens(bytes)
+            } else {
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            }
         };
         items.sort_by_cached_key(|&item| length(item));
         let lengths: Vec<u32> = items.iter().map(|&item| length(item)).collect();
-        let cost = if is_padded { Cost::Padded } else { Cost::Sum };
+        let cost = if is_padded && !generates { Cost::Padded } else { Cost::Sum };
         let cuts = cut::balanced(&lengths, process_count, cost);
         cuts.into_iter().map(|cut| items[cut].to_vec()).collect()
+    }
+
+    /// Tokens that a prompt and its continuation may have together; the prompt's are guessed.
+    fn tokens_of_text(&self, batch: &Batch, item: u32) -> u32 {
+        let (Some(spec), [input], [ranges]) =
+            (&self.manifest.generation, batch.inputs.as_slice(), batch.ranges.as_slice())
+        else {
+            return 0;
+        };
+        let elements = elements(&input.data[ranges[item as usize].clone()]);
+        let (prompt, parameters) = elements.unwrap_or_default();
+        let parameters = Parameters::read(parameters, spec).unwrap_or(Parameters::of_manifest(spec));
+        self.guess.tokens(prompt.len()).saturating_add(parameters.max_tokens)
     }
 
     /// Learns how many tokens bytes make, from batches in which no text is near truncation.
@@ -127,6 +148,9 @@ impl Handler {
         let Some(max_length) = self.manifest.max_length.filter(|_| self.manifest.tokenizer.is_some()) else {
             return;
         };
+        if self.manifest.generation.is_some() {
+            return; // its work counts what was written as well
+        }
         let items = batch.usable();
         let near = |item: &u32| self.guess.tokens(batch.item_bytes(*item)) >= max_length / 4 * 3;
         if collected.restarts > 0 || items.iter().any(near) {

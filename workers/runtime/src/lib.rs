@@ -9,11 +9,13 @@
 
 mod control;
 pub mod engine;
+mod generate;
 mod handler;
 mod init_error;
 mod memory;
 mod merge;
 mod model;
+mod model_loop;
 mod model_process;
 mod pool;
 mod settings;

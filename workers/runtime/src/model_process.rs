@@ -11,8 +11,8 @@ use bytes::Bytes;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::memory;
+use crate::model_loop::ModelLoop;
 use crate::shard::prepare::warm_up_shard;
-use crate::shard::run::Runner;
 use crate::wire::{MAX_FRAME_BYTES, PREFIX_BYTES, Part, Shard};
 
 /// Parts between two looks at the resident set: a look costs some 10 µs, as much as a small shard.
@@ -24,20 +24,20 @@ const LONG_PART_US: u64 = 5_000;
 ///
 /// # Errors
 /// The socket's, or a frame that is none.
-pub(crate) fn serve(runner: &mut Runner, socket: OwnedFd) -> io::Result<()> {
+pub(crate) fn serve(model: &mut ModelLoop, socket: OwnedFd) -> io::Result<()> {
     let mut stream = UnixStream::from(socket);
     let mut meter = Meter::new();
     while let Some(frame) = read_frame(&mut stream)? {
         let shard = Shard::decode(frame).map_err(io::Error::other)?;
         if shard.items == 0 {
-            let warm_up = warm_up_shard(runner.manifest());
-            runner.run(&warm_up, |_| io::Result::Ok(()))?;
+            let warm_up = warm_up_shard(model.manifest());
+            model.run(&warm_up, |_| io::Result::Ok(()))?;
             let mut part = Part { task: shard.task, last: true, ..Part::default() };
             meter.read(&mut part);
             stream.write_all(&part.encode())?;
             continue;
         }
-        runner.run(&shard, |mut part| {
+        model.run(&shard, |mut part| {
             meter.read(&mut part);
             stream.write_all(&part.encode())
         })?;

@@ -50,12 +50,30 @@ pub(crate) struct Usage {
     pub(crate) padded_units: u64,
     /// Wall time inside the engine, microseconds.
     pub(crate) compute_us: u64,
+    /// Of it, what reading prompts took, microseconds.
+    pub(crate) prefill_us: u64,
+    /// Tokens written.
+    pub(crate) generated_tokens: u64,
     /// Wall time of tokenizing, microseconds.
     pub(crate) tokenize_us: u64,
     /// CPU time of the process since its previous part, microseconds.
     pub(crate) cpu_us: u64,
     /// Resident set, bytes.
     pub(crate) resident_bytes: u64,
+}
+
+impl Usage {
+    /// Adds what another stretch of the same process took; of the resident set the larger one stays.
+    pub(crate) fn add(&mut self, later: &Self) {
+        self.work_units += later.work_units;
+        self.padded_units += later.padded_units;
+        self.compute_us += later.compute_us;
+        self.prefill_us += later.prefill_us;
+        self.generated_tokens += later.generated_tokens;
+        self.tokenize_us += later.tokenize_us;
+        self.cpu_us += later.cpu_us;
+        self.resident_bytes = self.resident_bytes.max(later.resident_bytes);
+    }
 }
 
 /// A frame that cannot be read.
@@ -106,6 +124,8 @@ impl Part {
             usage.work_units,
             usage.padded_units,
             usage.compute_us,
+            usage.prefill_us,
+            usage.generated_tokens,
             usage.tokenize_us,
             usage.cpu_us,
             usage.resident_bytes,
@@ -131,6 +151,8 @@ impl Part {
             work_units: u64(&mut frame)?,
             padded_units: u64(&mut frame)?,
             compute_us: u64(&mut frame)?,
+            prefill_us: u64(&mut frame)?,
+            generated_tokens: u64(&mut frame)?,
             tokenize_us: u64(&mut frame)?,
             cpu_us: u64(&mut frame)?,
             resident_bytes: u64(&mut frame)?,
@@ -289,9 +311,11 @@ mod tests {
             work_units: 1,
             padded_units: 2,
             compute_us: 3,
-            tokenize_us: 4,
-            cpu_us: 5,
-            resident_bytes: 6,
+            prefill_us: 4,
+            generated_tokens: 5,
+            tokenize_us: 6,
+            cpu_us: 7,
+            resident_bytes: 8,
         };
         let part = Part { task: 9, last: true, items: vec![7, 8], outputs: vec![ragged()], errors, usage };
         assert_eq!(Part::decode(body(part.encode())), Ok(part));

@@ -18,9 +18,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
 use crate::control::{ControlSocket, Notice, Order, retry};
-use crate::engine::{self, EngineError, EngineFiles};
+use crate::engine::{self, EngineError, EngineFiles, OnnxDecoder};
+use crate::generate::Generator;
 use crate::memory::Resident;
-use crate::model::{ModelError, ModelFolder};
+use crate::model::{CheckedFiles, ModelError, ModelFolder};
+use crate::model_loop::ModelLoop;
 use crate::settings::Settings;
 use crate::shard::prepare::warm_up_shard;
 use crate::shard::run::Runner;
@@ -47,8 +49,8 @@ pub enum LoadError {
 
 /// Loads, then serves orders until the supervisor is gone. Gives the exit code.
 pub(crate) fn run(settings: &Settings, folder: &ModelFolder, control: ControlSocket, supervisor: Pid) -> i32 {
-    let runner = match load(settings, folder) {
-        Ok(runner) => runner,
+    let model = match load(settings, folder) {
+        Ok(model) => model,
         Err(error) => {
             init_error::report(&settings.runtime_api, "Runtime.ModelLoadFailed", &error.to_string());
             let _ = kill(supervisor, Signal::SIGKILL);
@@ -62,32 +64,22 @@ pub(crate) fn run(settings: &Settings, folder: &ModelFolder, control: ControlSoc
     if control.send_notice(ready).is_err() {
         return 1;
     }
-    Zygote { runner, control, signals, supervisor, children: BTreeMap::new() }.serve()
+    Zygote { model, control, signals, supervisor, children: BTreeMap::new() }.serve()
 }
 
 /// Loads and warms a model.
 ///
 /// # Errors
 /// Whatever is wrong with the folder or the model.
-pub(crate) fn load(settings: &Settings, folder: &ModelFolder) -> Result<Runner, LoadError> {
+pub(crate) fn load(settings: &Settings, folder: &ModelFolder) -> Result<ModelLoop, LoadError> {
     let started = Instant::now();
     let files = folder.check_files()?;
     let checked = started.elapsed();
-    let text = files
-        .tokenizer
-        .as_deref()
-        .map(|path| TextEncoder::load(path, folder.manifest.max_length).map_err(LoadError::Tokenizer))
-        .transpose()?;
+    let text = load_tokenizer(folder, &files)?;
     let tokenizer_loaded = started.elapsed();
-    let engine_files = EngineFiles {
-        model: files.model,
-        onnx_runtime: settings.onnx_runtime.clone(),
-        identity_faults: settings.identity_faults,
-    };
-    let engine = engine::load(&folder.manifest, &engine_files)?;
-    let mut runner = Runner::new(folder.manifest.clone(), engine, text)?;
+    let mut model = load_model(settings, folder, files, text)?;
     let engine_loaded = started.elapsed();
-    warm_up(&mut runner);
+    warm_up(&mut model);
     tracing::info!(
         check_files = ?checked,
         tokenizer = ?(tokenizer_loaded - checked),
@@ -95,13 +87,48 @@ pub(crate) fn load(settings: &Settings, folder: &ModelFolder) -> Result<Runner, 
         warm_up = ?(started.elapsed() - engine_loaded),
         "model loaded"
     );
-    Ok(runner)
+    Ok(model)
+}
+
+fn load_tokenizer(folder: &ModelFolder, files: &CheckedFiles) -> Result<Option<TextEncoder>, LoadError> {
+    // A prompt that is too long is refused and not cut, so one token more must be seen.
+    let one_more = u32::from(folder.manifest.generation.is_some());
+    let max_length = folder.manifest.max_length.map(|length| length.saturating_add(one_more));
+    let path = files.tokenizer.as_deref();
+    path.map(|path| TextEncoder::load(path, max_length).map_err(LoadError::Tokenizer)).transpose()
+}
+
+fn load_model(
+    settings: &Settings,
+    folder: &ModelFolder,
+    files: CheckedFiles,
+    text: Option<TextEncoder>,
+) -> Result<ModelLoop, LoadError> {
+    let manifest = folder.manifest.clone();
+    match (manifest.generation.clone(), text, &files.model) {
+        (Some(spec), Some(text), Some(model)) => {
+            let decoder = OnnxDecoder::load(model, &settings.onnx_runtime)?;
+            Ok(ModelLoop::Generate(Box::new(Generator::new(manifest, spec, decoder, text))))
+        }
+        (Some(_), ..) => {
+            Err(EngineError::Load("generation needs a tokenizer and a model file".into()).into())
+        }
+        (None, text, _) => {
+            let engine_files = EngineFiles {
+                model: files.model,
+                onnx_runtime: settings.onnx_runtime.clone(),
+                identity_faults: settings.identity_faults,
+            };
+            let engine = engine::load(&manifest, &engine_files)?;
+            Ok(ModelLoop::Once(Box::new(Runner::new(manifest, engine, text)?)))
+        }
+    }
 }
 
 /// Runs the model once, so that pages which are touched late are shared by all processes that will be forked.
-fn warm_up(runner: &mut Runner) {
-    let shard = warm_up_shard(runner.manifest());
-    let _ = runner.run(&shard, |part| {
+fn warm_up(model: &mut ModelLoop) {
+    let shard = warm_up_shard(model.manifest());
+    let _ = model.run(&shard, |part| {
         if let Some((_, _, why)) = part.errors.first() {
             tracing::warn!(why, "the model refused the warm-up item; it will be warm after its first batch");
         }
@@ -117,7 +144,7 @@ fn child_signals() -> Option<SignalFd> {
 }
 
 struct Zygote {
-    runner: Runner,
+    model: ModelLoop,
     control: ControlSocket,
     signals: SignalFd,
     supervisor: Pid,
@@ -161,8 +188,8 @@ impl Zygote {
                 let _ = self.control.send_notice(Notice::Forked { slot, pid: pid.as_raw() });
             }
             Ok(Fork::Child) => {
-                let served = become_model_process(zygote)
-                    .and_then(|()| model_process::serve(&mut self.runner, socket));
+                let served =
+                    become_model_process(zygote).and_then(|()| model_process::serve(&mut self.model, socket));
                 if let Err(error) = &served {
                     tracing::error!(slot, %error, "model process ends");
                 }

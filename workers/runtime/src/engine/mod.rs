@@ -4,7 +4,9 @@
 //! `tests/engine_conformance.rs`. Deliberately absent: batching, padding and tokenizing, which are the same for every engine
 //! and happen before it is called.
 
+mod decoder;
 mod identity;
+mod onnx_decoder;
 mod onnx_file;
 mod onnx_runtime;
 
@@ -12,7 +14,9 @@ use std::path::PathBuf;
 
 use workers_protocol::{Datatype, ModelManifest};
 
+pub(crate) use decoder::{Decoder, Source, Step};
 pub use identity::{FAULT_DIE, FAULT_FAIL, FAULT_GROW, FAULT_HANG, FAULT_SLOW, Identity};
+pub(crate) use onnx_decoder::OnnxDecoder;
 pub use onnx_runtime::{OnnxRuntime, session as onnx_session};
 
 /// A tensor of one run: all rows together.

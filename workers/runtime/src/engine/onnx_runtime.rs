@@ -33,19 +33,23 @@ impl OnnxRuntime {
     /// [`EngineError::Load`]: no such library or one too old, external data, an unreadable graph, or a tensor type that the
     /// protocol does not have.
     pub fn load(model: &Path, library: &Path) -> Result<Self, EngineError> {
-        onnx_file::refuse_external_data(model).map_err(|error| load_error(&error))?;
-        let environment = ort::init_from(library)
-            .map_err(|error| {
-                EngineError::Load(format!("ONNX Runtime library `{}`: {error}", library.display()))
-            })?
-            .with_telemetry(false)
-            .build()
-            .map_err(|error| load_error(&error))?;
-        environment.set_log_level(LogLevel::Error);
-        let session = session(&environment, model)?;
+        let (environment, session) = open(model, library)?;
         let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
         Ok(Self { session, inputs, outputs, _environment: environment })
     }
+}
+
+/// A checked model file in a new session. The environment must live as long as the session.
+pub(super) fn open(model: &Path, library: &Path) -> Result<(Environment, Session), EngineError> {
+    onnx_file::refuse_external_data(model).map_err(|error| load_error(&error))?;
+    let environment = ort::init_from(library)
+        .map_err(|error| EngineError::Load(format!("ONNX Runtime library `{}`: {error}", library.display())))?
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| load_error(&error))?;
+    environment.set_log_level(LogLevel::Error);
+    let session = session(&environment, model)?;
+    Ok((environment, session))
 }
 
 /// The session with the worker's options; also what a bare loop for comparison should use.
@@ -180,10 +184,10 @@ fn datatype(element: TensorElementType) -> Option<Datatype> {
     Datatype::ALL.into_iter().find(|datatype| element_type(*datatype) == element)
 }
 
-fn load_error(error: &dyn std::fmt::Display) -> EngineError {
+pub(super) fn load_error(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Load(error.to_string())
 }
 
-fn run_error(error: &dyn std::fmt::Display) -> EngineError {
+pub(super) fn run_error(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Run(error.to_string())
 }

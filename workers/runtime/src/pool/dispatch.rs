@@ -219,6 +219,8 @@ impl Round<'_> {
         report.work_units += part.usage.work_units;
         report.padded_units += part.usage.padded_units;
         report.compute_us += part.usage.compute_us;
+        report.prefill_us += part.usage.prefill_us;
+        report.generated_tokens += part.usage.generated_tokens;
         report.cpu_us += part.usage.cpu_us;
         report.resident_bytes = part.usage.resident_bytes;
         self.collected.tokenize_us += part.usage.tokenize_us;

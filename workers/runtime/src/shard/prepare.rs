@@ -229,7 +229,11 @@ impl<'a> Prepared<'a> {
 }
 
 /// An item of the smallest sensible input, to run the model once before anyone waits: a word, zeros, one element for any length.
+/// A generating model writes two tokens, the first from the prompt and the second from its cache.
 pub(crate) fn warm_up_shard(manifest: &ModelManifest) -> Shard {
+    if manifest.generation.is_some() {
+        return generation_warm_up_shard(manifest);
+    }
     let inputs = manifest
         .inputs
         .iter()
@@ -249,6 +253,21 @@ pub(crate) fn warm_up_shard(manifest: &ModelManifest) -> Shard {
         })
         .collect();
     Shard { task: 0, items: 1, inputs }
+}
+
+fn generation_warm_up_shard(manifest: &ModelManifest) -> Shard {
+    let element = |text: &[u8]| [&u32::try_from(text.len()).unwrap_or(0).to_le_bytes(), text].concat();
+    let inputs = manifest.inputs.iter().map(|spec| {
+        let has_parameters = spec.shape == [-1];
+        let parameters = if has_parameters { element(b"{\"max_tokens\":2}") } else { Vec::new() };
+        Tensor {
+            name: spec.name.clone(),
+            datatype: spec.datatype,
+            item_shapes: ItemShapes::Same(vec![1 + u32::from(has_parameters)]),
+            data: [element(b"hello"), parameters].concat().into(),
+        }
+    });
+    Shard { task: 0, items: 1, inputs: inputs.collect() }
 }
 
 #[cfg(test)]

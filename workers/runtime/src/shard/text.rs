@@ -78,6 +78,14 @@ impl TextEncoder {
             .map_err(|_| TextError::Refused)
     }
 
+    /// The text of token ids, special tokens left out. Bytes that make no UTF-8 become replacement characters.
+    ///
+    /// # Errors
+    /// Refused by the tokenizer.
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.tokenizer.decode(ids, true).map_err(|_| TextError::Refused)
+    }
+
     /// The beginning of a text that is so long that most of it would be tokenized only to be cut off.
     fn prefix<'a>(&self, text: &'a str) -> Option<&'a str> {
         let limit = self.max_length?.checked_mul(PREFIX_BYTES_PER_TOKEN)?;
