@@ -259,3 +259,13 @@ pub struct Job {
     /// Time in which it was being run, over all runners.
     pub active: Duration,
 }
+
+impl Job {
+    /// Whether a failed job may end well if it is run again as it is: not if its input is to blame.
+    #[must_use]
+    pub fn can_go_on(&self) -> bool {
+        self.failure
+            .as_ref()
+            .is_none_or(|failure| !matches!(failure.code.as_str(), "duplicate_id" | "invalid_input"))
+    }
+}

@@ -6,10 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod capacity;
+mod chunk;
 mod codec;
 mod error;
+pub mod estimate;
+mod input;
 mod job;
+mod output;
 mod progress;
+pub mod routes;
 mod run;
 mod spec;
 mod store;
@@ -20,10 +25,11 @@ pub use codec::{
     push_elements, push_string,
 };
 pub use error::BulkError;
+pub use input::line_id;
 pub use job::{
     FileId, Job, JobCost, JobCounts, JobFailure, JobId, JobState, LineProblem, Owner, UnixMillis, unix_millis,
 };
 pub use progress::{Progress, Snapshot};
-pub use run::{Invoke, RunContext, run};
+pub use run::{Invoke, RunContext, cancel_unrun, run};
 pub use spec::{ChunkPlan, DataFormat, InputSpec, JobSpec, Location, OperatingPoint, OutputSpec};
 pub use store::{Store, StoredFile};

@@ -8,6 +8,7 @@ mod json;
 use bytes::Bytes;
 
 pub use self::columns::ColumnCodec;
+pub(crate) use self::columns::id_text;
 pub use self::json::{Unfit, push_elements, push_string};
 
 /// Reads lines and writes answers. Must be deterministic: a line may be decoded again after a restart.

@@ -1,13 +1,32 @@
 //! Runs a job to its end: reads, cuts, invokes, judges, writes, commits.
+//!
+//! ```text
+//! reader and cutter ──chunks──► dispatcher ──one task a chunk──► invocations ──finished chunks──► committer ──► spool, store
+//!     (a thread)                (as many as the parallelism)                                       (one task)
+//! ```
+//! Every queue is short and bounded, so memory is that of the chunks under way. Retries, cuts and the window are decided in `task.rs`, `window.rs` and
+//! `budget.rs`; here is only the order of events.
 
+mod attempt;
+mod budget;
+mod commit;
+mod cut;
 mod invoke;
+mod phases;
+mod shared;
+mod task;
+mod watch;
+mod window;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gateway_contract::{Architecture, PriceTable};
 use workers_protocol::ModelManifest;
 
 pub use self::invoke::Invoke;
+use self::phases::Runner;
+pub(crate) use self::task::Done;
 use crate::{BulkError, Capacity, Job, JobId, LineCodec, Owner, Progress, Store};
 
 /// What a runner needs beside the job itself.
@@ -25,11 +44,15 @@ pub struct RunContext {
     pub capacity: Arc<dyn Capacity>,
     /// Where progress is shown.
     pub progress: Arc<Progress>,
+    /// Folder in which unfinished jobs keep their answers, one folder each; the same one at every run of a job.
+    pub spool: PathBuf,
     /// Stop in order when this turns true: invocations under way end and are committed, the job stays resumable.
     pub stop: tokio::sync::watch::Receiver<bool>,
 }
 
 /// Runs (or resumes) a job until it is final, or until `stop`. Gives the job as it is then.
+///
+/// A job that failed is begun again where it stopped; one that is completed, expired or cancelled is given back as it is.
 ///
 /// # Errors
 /// [`BulkError::Busy`] if another runner has it; whatever keeps the state from being read or written. A job that fails for its
@@ -41,6 +64,28 @@ pub async fn run<I: Invoke>(
     invoker: I,
     context: RunContext,
 ) -> Result<Job, BulkError> {
-    let _ = (invoker, context);
+    let job = store.job(owner, id).await?;
+    if job.state.is_final() && job.state != crate::JobState::Failed {
+        return Ok(job);
+    }
+    Runner::take(store, id, context).await?.run(invoker).await?;
+    store.job(owner, id).await
+}
+
+/// Ends a job that is `cancelling` and has no runner: what was answered is put in place. Plain lines only need no codec for that.
+///
+/// # Errors
+/// [`BulkError::Busy`] if another process runs it; [`BulkError::WrongState`] if it is not `cancelling`.
+pub async fn cancel_unrun(
+    store: &Store,
+    owner: &Owner,
+    id: &JobId,
+    spool: &std::path::Path,
+) -> Result<Job, BulkError> {
+    let job = store.job(owner, id).await?;
+    if job.state != crate::JobState::Cancelling {
+        return Err(BulkError::WrongState { id: id.clone(), state: job.state });
+    }
+    phases::end_cancelled(store, id, spool).await?;
     store.job(owner, id).await
 }

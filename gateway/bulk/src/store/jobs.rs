@@ -120,6 +120,26 @@ impl Store {
         self.job(owner, id).await
     }
 
+    /// Gives a job other dollars to spend, for its next run.
+    ///
+    /// # Errors
+    /// [`BulkError::NotFound`].
+    pub async fn set_budget(
+        &self,
+        owner: &Owner,
+        id: &JobId,
+        max_usd: Option<f64>,
+    ) -> Result<Job, BulkError> {
+        let job = self.job(owner, id).await?;
+        let spec = JobSpec { max_usd, ..job.spec };
+        sqlx::query("UPDATE bulk_jobs SET spec = $1 WHERE id = $2")
+            .bind(to_json(&spec)?)
+            .bind(id.as_str())
+            .execute(&self.pool)
+            .await?;
+        self.job(owner, id).await
+    }
+
     /// Removes a job that is final. Its output stays where it is.
     ///
     /// # Errors
