@@ -71,6 +71,12 @@ pub struct Invocation {
     pub round_trip_us: u64,
     /// Tokenizing, summed over processes, microseconds.
     pub tokenize_us: u64,
+    /// Reading prompts, summed over processes, microseconds; 0 for models that do not generate.
+    #[serde(default)]
+    pub prefill_us: u64,
+    /// Tokens written by all processes; 0 for models that do not generate.
+    #[serde(default)]
+    pub generated_tokens: u64,
     /// Wall time inside the engine, of each process, microseconds.
     pub process_compute_us: Vec<u64>,
     /// CPU time of each process, microseconds.

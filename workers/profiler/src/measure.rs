@@ -110,6 +110,8 @@ fn invocation(point: &Point, batch: u64, reply: &Reply, prices: &Prices) -> Invo
         init_us: (report.cold || billed.cold).then(|| billing.init_us.unwrap_or(report.init_us)),
         handler_us: report.handler_us,
         tokenize_us: report.tokenize_us,
+        prefill_us: processes.iter().map(|process| process.prefill_us).sum(),
+        generated_tokens: processes.iter().map(|process| process.generated_tokens).sum(),
         process_compute_us: processes.iter().map(|process| process.compute_us).collect(),
         process_cpu_us: processes.iter().map(|process| process.cpu_us).collect(),
         process_items: processes.iter().map(|process| process.items).collect(),

@@ -29,6 +29,10 @@ pub(super) struct Figures {
     pub(super) cost_per_item_usd: f64,
     /// CPU of all processes, of a warm invocation; 0 where the worker reports none.
     pub(super) cpu_ms: f64,
+    /// Tokens written in a warm invocation; 0 for models that do not generate.
+    pub(super) generated_tokens: f64,
+    /// Time of a token of one item, with its share of the prompt; absent for models that do not generate.
+    pub(super) ms_per_token: Option<f64>,
     /// INIT; absent without cold runs.
     pub(super) init_ms: Option<f64>,
     /// Handler of a cold invocation.
@@ -76,13 +80,17 @@ fn of(point: Point, runs: &[&Run]) -> Option<Figures> {
     // An environment's peak is its own in a cold run; the warm one may have served points with more processes.
     let peak = |calls: &mut dyn Iterator<Item = u32>| calls.max();
     let own_peak = peak(&mut cold_calls().map(|call| call.max_memory_used_mib));
+    let handler_ms = mean(warm_calls().map(|call| call.handler_us as f64 / 1e3))?;
+    let generated_tokens = mean(warm_calls().map(|call| call.generated_tokens as f64)).unwrap_or(0.0);
     Some(Figures {
         model: runs.first()?.model.clone(),
         point,
         simulated: runs.iter().any(|run| run.simulated),
         warm_runs: judged.len(),
         cold_runs: cold().count(),
-        handler_ms: mean(warm_calls().map(|call| call.handler_us as f64 / 1e3))?,
+        handler_ms,
+        generated_tokens,
+        ms_per_token: (generated_tokens > 0.0).then(|| handler_ms * f64::from(point.items) / generated_tokens),
         interval_width: (judged.len() > 1).then(|| relative_width(&judged)),
         total_ms: mean(warm().map(|run| run.total_us as f64 / 1e3))?,
         billed_ms: mean(warm_calls().map(|call| call.billed_ms as f64))?,

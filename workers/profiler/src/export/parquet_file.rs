@@ -57,6 +57,8 @@ struct Columns {
     handler_ms: Float64Builder,
     round_trip_ms: Float64Builder,
     tokenize_ms: Float64Builder,
+    prefill_ms: Float64Builder,
+    generated_tokens: UInt64Builder,
     process_compute_ms: ListBuilder<Float64Builder>,
     process_cpu_ms: ListBuilder<Float64Builder>,
     process_items: ListBuilder<UInt32Builder>,
@@ -99,6 +101,8 @@ impl Columns {
         self.handler_ms.append_value(ms(invocation.handler_us));
         self.round_trip_ms.append_value(ms(invocation.round_trip_us));
         self.tokenize_ms.append_value(ms(invocation.tokenize_us));
+        self.prefill_ms.append_value(ms(invocation.prefill_us));
+        self.generated_tokens.append_value(invocation.generated_tokens);
         self.process_compute_ms.append_value(invocation.process_compute_us.iter().map(|&us| Some(ms(us))));
         self.process_cpu_ms.append_value(invocation.process_cpu_us.iter().map(|&us| Some(ms(us))));
         self.process_items.append_value(invocation.process_items.iter().map(|&items| Some(items)));
@@ -134,6 +138,8 @@ impl Columns {
             self.handler_ms.finish_arc(),
             self.round_trip_ms.finish_arc(),
             self.tokenize_ms.finish_arc(),
+            self.prefill_ms.finish_arc(),
+            self.generated_tokens.finish_arc(),
             self.process_compute_ms.finish_arc(),
             self.process_cpu_ms.finish_arc(),
             self.process_items.finish_arc(),

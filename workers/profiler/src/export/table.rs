@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::invocation::{Invocation, Run};
 
 /// Columns, in the order of both files.
-pub(super) const COLUMNS: [&str; 29] = [
+pub(super) const COLUMNS: [&str; 31] = [
     "run",
     "started_ms",
     "model",
@@ -23,6 +23,8 @@ pub(super) const COLUMNS: [&str; 29] = [
     "handler_ms",
     "round_trip_ms",
     "tokenize_ms",
+    "prefill_ms",
+    "generated_tokens",
     "process_compute_ms",
     "process_cpu_ms",
     "process_items",
@@ -72,6 +74,8 @@ fn row(run: &Run, invocation: &Invocation, place: usize) -> [String; COLUMNS.len
         ms(invocation.handler_us),
         ms(invocation.round_trip_us),
         ms(invocation.tokenize_us),
+        ms(invocation.prefill_us),
+        invocation.generated_tokens.to_string(),
         list(&invocation.process_compute_us),
         list(&invocation.process_cpu_us),
         items.join(" "),
