@@ -1,0 +1,9 @@
+//! Whole jobs against a function in this process: every line once, whatever goes wrong.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bounds;
+mod durable;
+mod faults;
+mod formats;
+mod postgres;
+mod support;
