@@ -33,3 +33,5 @@ pub use progress::{Progress, Snapshot};
 pub use run::{Invoke, RunContext, cancel_unrun, run};
 pub use spec::{ChunkPlan, DataFormat, InputSpec, JobSpec, Location, OperatingPoint, OutputSpec};
 pub use store::{Store, StoredFile};
+/// What a model takes and gives; part of [`RunContext`].
+pub use workers_protocol::ModelManifest;

@@ -1,5 +1,6 @@
 //! The subcommands and what they share: where the configuration comes from, and exit codes.
 
+pub(crate) mod batch_api;
 pub(crate) mod check_config;
 pub(crate) mod config_schema;
 pub(crate) mod emulate;
@@ -17,7 +18,7 @@ use gateway_server::config::Source;
 pub(crate) const EXIT_CONFIG: u8 = 78;
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ConfigArguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "PENSTOCK_CONFIG")]

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use gateway_server::lifecycle::{ServeError, serve};
+use gateway_server::lifecycle::{ServeError, serve_with};
 
+use super::batch_api::extend;
 use super::{ConfigArguments, EXIT_CONFIG, fail};
 
 /// Arguments of `serve`.
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let result = runtime.block_on(serve(arguments.config.source()));
+    let result = runtime.block_on(serve_with(arguments.config.source(), extend));
     // What is still in flight after the drain limit is cut off; nothing here needs to be waited for.
     runtime.shutdown_background();
     match result {
