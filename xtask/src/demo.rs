@@ -98,6 +98,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         cpu_scale: CPU_SCALE,
         models: models(&folder),
         emulator_extra: String::new(),
+        gateway_extra: String::new(),
     };
     eprintln!(
         "demo: starting gateway on 127.0.0.1:{} and local Lambda on 127.0.0.1:{}",

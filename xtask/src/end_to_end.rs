@@ -1,9 +1,9 @@
-//! The whole of Penstock with real clients: tritonclient against the gateway, boto3 and the `aws` command against the emulator.
+//! The whole of Penstock with real clients: tritonclient and openai against the gateway, boto3 and the `aws` command against the emulator.
 
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::build::{self, Binaries};
 use crate::setup::Setup;
@@ -17,6 +17,8 @@ pub(crate) fn run(setup: &Setup, python: &Path) -> Result<()> {
     let binaries = build::binaries(setup.workspace())?;
     eprintln!("end to end: tritonclient against the gateway");
     tritonclient(setup, python, &binaries)?;
+    eprintln!("end to end: openai against the gateway, killed in the middle of a batch");
+    openai(setup, python, &binaries)?;
     eprintln!("end to end: boto3 and the aws command against the emulator");
     conformance(setup, python, &binaries)
 }
@@ -37,12 +39,50 @@ fn tritonclient(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()>
         cpu_scale: 0.5,
         models: names.iter().zip(folders).map(model).collect(),
         emulator_extra: String::new(),
+        gateway_extra: String::new(),
     };
     let stack = Stack::start(setup, binaries, &spec)?;
     let mut client = Command::new(python);
     client.arg(setup.workspace().join("gateway/server/tests/clients/tritonclient_http.py"));
     client.args(["--url", &format!("127.0.0.1:{}", stack.ports.public), "--text-model", "imdb-sentiment"]);
     build::run(&mut client)?;
+    stack.stop()
+}
+
+fn openai(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
+    let names = ["identity", "minilm"];
+    let folders = setup.models(&names)?;
+    let plan = "max_batch_size = 16\nmax_queue_delay_ms = 5\nprocess_count = 1\nmax_in_flight = 4\nslo_latency_ms = 5000";
+    let model = |(name, folder): (&&str, std::path::PathBuf)| ModelSpec {
+        name: (*name).to_owned(),
+        folder,
+        memory_mib: 1769,
+        plan: plan.to_owned(),
+    };
+    let state = setup.cache().join("runs/openai/bulk");
+    let _ = std::fs::remove_dir_all(&state); // an earlier run's jobs
+    let spec = StackSpec {
+        name: "openai",
+        ports: Ports::free()?,
+        cpu_scale: 0.5,
+        models: names.iter().zip(folders).map(model).collect(),
+        emulator_extra: String::new(),
+        gateway_extra: format!("\n[bulk]\ndirectory = {state:?}\nmax_parallelism = 4\n"),
+    };
+    let mut stack = Stack::start(setup, binaries, &spec)?;
+    let url = format!("127.0.0.1:{}", stack.ports.public);
+    let client = || {
+        let mut client = Command::new(python);
+        client.arg(setup.workspace().join("gateway/server/tests/clients/openai_client.py"));
+        client.args(["--url", &url, "--model", "minilm"]);
+        client
+    };
+    build::run(&mut client())?;
+    let submitted = client().args(["--phase", "submit"]).output().context("the openai client")?;
+    anyhow::ensure!(submitted.status.success(), "{}", String::from_utf8_lossy(&submitted.stderr));
+    let batch = String::from_utf8_lossy(&submitted.stdout).trim().to_owned();
+    stack.kill_gateway(binaries)?;
+    build::run(client().args(["--phase", "finish", "--batch", &batch]))?;
     stack.stop()
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct StackSpec {
     pub(crate) models: Vec<ModelSpec>,
     /// Further lines of the emulator's configuration.
     pub(crate) emulator_extra: String,
+    /// Further sections of the gateway's configuration.
+    pub(crate) gateway_extra: String,
 }
 
 /// A running local Penstock. Dropping it stops both processes.
@@ -136,6 +138,7 @@ impl Stack {
             cpu_scale: 2.0,
             models: vec![ModelSpec { name: "identity".to_owned(), folder, memory_mib: 1769, plan }],
             emulator_extra: emulator_extra.to_owned(),
+            gateway_extra: String::new(),
         };
         Self::start(setup, &binaries, &spec)
     }
@@ -171,6 +174,18 @@ impl Stack {
     /// Process ids of gateway and emulator.
     pub(crate) fn pids(&self) -> (u32, u32) {
         (self.gateway.id(), self.emulator.id())
+    }
+
+    /// Kills the gateway with a signal that it cannot catch, starts another one with the same configuration and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub(crate) fn kill_gateway(&mut self, binaries: &Binaries) -> Result<()> {
+        self.gateway.kill()?;
+        self.gateway.wait()?;
+        let (config, log) = (self.folder.join("gateway.toml"), self.folder.join("gateway-2.log"));
+        self.gateway = spawn(&binaries.penstock, &["serve", "--config"], &config, &log)?;
+        self.wait_ready()
     }
 
     /// Waits until either process ends: how the demo keeps serving.
@@ -339,5 +354,6 @@ fn gateway_toml(spec: &StackSpec) -> String {
             model.plan.trim()
         );
     }
+    text += &spec.gateway_extra;
     text
 }
