@@ -14,8 +14,9 @@ use super::knowledge::{ServiceKnowledge, Work};
 use super::plan::{BulkBounds, BulkCut, BulkJob};
 use crate::service::belief::RungPoint;
 
-/// Steps of the ladders: each at least one and about this factor more.
-const LADDER_STEP: f64 = 1.15;
+/// Steps of the ladders: each at least one and about this factor more. Workers are what dollars hang on.
+const WORKERS_STEP: f64 = 1.03;
+const ROUNDS_STEP: f64 = 1.15;
 /// Most rounds that cuts are laid out for; smaller chunks only cost more.
 const MOST_ROUNDS: u64 = 128;
 /// A chunk's upper time is this many deviations above its mean: one in a hundred is longer.
@@ -35,7 +36,7 @@ pub(super) fn places(bounds: &BulkBounds) -> Vec<RungPoint> {
 }
 
 /// Ascending from `first` to `last`, both included.
-fn ladder(first: u64, last: u64) -> Vec<u64> {
+fn ladder(first: u64, last: u64, step: f64) -> Vec<u64> {
     let mut steps = vec![first];
     let mut at = first;
     while at < last {
@@ -45,7 +46,7 @@ fn ladder(first: u64, last: u64) -> Vec<u64> {
             clippy::cast_sign_loss,
             reason = "counts below 2^53"
         )]
-        let next = (at as f64 * LADDER_STEP) as u64;
+        let next = (at as f64 * step) as u64;
         at = next.max(at + 1).min(last);
         steps.push(at);
     }
@@ -106,10 +107,11 @@ pub(super) fn most_in_time(
 pub(super) fn cuts(job: &BulkJob, bounds: &BulkBounds, point: RungPoint, most: u32) -> Vec<BulkCut> {
     let (fewest_workers, most_workers) = bounds.parallelism;
     let (smallest, largest) = (u64::from(bounds.chunk_items.0.min(most)), u64::from(most));
-    let workers = ladder(u64::from(fewest_workers), u64::from(most_workers).min(job.items).max(1));
+    let workers =
+        ladder(u64::from(fewest_workers), u64::from(most_workers).min(job.items).max(1), WORKERS_STEP);
     let mut found = BTreeSet::new();
     for &parallel in &workers {
-        for rounds in ladder(1, MOST_ROUNDS) {
+        for rounds in ladder(1, MOST_ROUNDS, ROUNDS_STEP) {
             let chunk = job.items.div_ceil(parallel * rounds).clamp(smallest, largest);
             let chunks = job.items.div_ceil(chunk);
             let needed = chunks.div_ceil(chunks.div_ceil(parallel)).max(u64::from(fewest_workers));

@@ -1,4 +1,4 @@
-//! The choice: dollars of every candidate by formula, time only of those that can still win.
+//! The choice: dollars of every cut by formula, time only of those that can still win.
 //!
 //! Rule. `finish_within`: the cheapest whose upper time holds it. `max_usd`: the fastest whose upper dollars hold it. Both: the cheapest in
 //! time, if within the dollars. Neither: the fastest of those that cost at most [`TOLERANCE`] more than the cheapest, since a job on one
@@ -8,23 +8,17 @@
 
 use gateway_contract::Mebibytes;
 
+use super::candidate::{Candidate, Rank};
 use super::candidates::{cuts, most_by_bytes, most_in_time, places};
 use super::error::BulkError;
-use super::knowledge::{ServiceKnowledge, Work};
-use super::makespan::Makespan;
-use super::plan::{BulkBounds, BulkChoice, BulkCut, BulkJob, BulkPlan, Interval};
-use crate::formula::LogNormal;
-use crate::service::belief::RungPoint;
+use super::knowledge::ServiceKnowledge;
+use super::plan::{BulkBounds, BulkChoice, BulkCut, BulkJob, BulkPlan};
 use crate::tuner::Economics;
 
 /// Dollars beyond the cheapest that time is bought for where nothing is wished, as a factor.
 const TOLERANCE: f64 = 1.02;
 /// Times that differ by less are equal, as a factor: then the dollars decide.
 const SAME_TIME: f64 = 1.005;
-/// Deviations of an interval's ends: one in twenty beyond each.
-const INTERVAL_Z: f64 = 1.645;
-/// Deviation of the end of a list of chunks, of a chunk's own in its last round.
-const TAIL_SHARE: f64 = 0.5;
 
 /// Chooses how to run a job.
 ///
@@ -103,128 +97,8 @@ fn check(job: &BulkJob, bounds: &BulkBounds) -> Result<(), BulkError> {
     let (low, high) = bounds.chunk_items;
     ensure(low >= 1 && low <= high && high <= 10_000, "chunk_items", "must ascend within 1 to 10000")?;
     let (low, high) = bounds.parallelism;
-    ensure(low >= 1 && low <= high, "parallelism", "must ascend from 1")
-}
-
-/// Which time plans are compared by.
-#[derive(Clone, Copy, Debug)]
-enum Rank {
-    Expected,
-    Upper,
-}
-
-impl Rank {
-    fn of(self, plan: &BulkPlan) -> f64 {
-        match self {
-            Self::Expected => plan.seconds.expected,
-            Self::Upper => plan.seconds.high,
-        }
-    }
-}
-
-/// A cut with its dollars, and all that its time follows from.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    cut: BulkCut,
-    invocations: u64,
-    environments: u32,
-    usd: Interval,
-    init_usd: f64,
-    least_s: f64,
-    makespan: Makespan,
-    /// Relative deviation of the seconds.
-    spread: f64,
-}
-
-impl Candidate {
-    fn new(
-        knowledge: &dyn ServiceKnowledge,
-        job: &BulkJob,
-        cut: BulkCut,
-        bounds: &BulkBounds,
-        economics: &Economics,
-    ) -> Self {
-        let point = RungPoint { memory_mib: cut.memory_mib.0, process_count: cut.process_count };
-        let size = u64::from(cut.chunk_items);
-        let (chunks, rest) = (job.items / size, job.items % size);
-        let law = |items: u64| {
-            let items = u32::try_from(items).unwrap_or(u32::MAX);
-            let predicted = knowledge.service(point, Work { items, units_per_item: job.units_per_item });
-            (LogNormal { ln_mean: predicted.ln_mean, ln_std: predicted.noise_std }, predicted.unknown_std)
-        };
-        let (full, unknown) = law(size.min(job.items));
-        let last = (rest > 0 && chunks > 0).then(|| law(rest).0);
-        let invocations = job.items.div_ceil(size);
-        let (count, full_count) =
-            (invocations as f64, (if last.is_some() { chunks } else { invocations }) as f64);
-        let extra_s = knowledge.billing_extra_s();
-        let billed = |law: LogNormal| law.expected_billed() + extra_s;
-        let run_s = full_count * billed(full) + last.map_or(0.0, billed);
-        let environments = cut.parallelism.min(u32::try_from(invocations).unwrap_or(u32::MAX));
-        let price = cut.memory_mib.gibibytes()
-            * economics.prices.usd_per_gb_second(economics.architecture, economics.month_gb_seconds);
-        let init_s = knowledge.init_s(cut.memory_mib);
-        let init_usd = f64::from(environments) * init_s * price;
-        let fees = count * economics.prices.request_usd();
-        let relative = (full.ln_std * full.ln_std).exp_m1().sqrt();
-        let expected = run_s * price + init_usd + fees;
-        let off = (INTERVAL_Z * unknown.hypot(relative / count.sqrt())).exp();
-        let makespan = Makespan {
-            chunks: if last.is_some() { chunks } else { invocations },
-            last_share: last.map_or(0.0, |last| last.mean() / full.mean()),
-            workers: u64::from(environments),
-            chunk: LogNormal { ln_mean: (full.ln_mean.exp() + extra_s).ln(), ln_std: full.ln_std },
-            overhead_s: (knowledge.overhead_s() - extra_s).max(0.0),
-            init_s,
-            environments_per_10_s: bounds.environments_per_10_s,
-        };
-        let rounds = count / f64::from(environments);
-        let tail = TAIL_SHARE * relative / rounds;
-        Self {
-            cut: BulkCut { parallelism: environments, ..cut },
-            invocations,
-            environments,
-            usd: Interval {
-                expected,
-                low: run_s * price / off + init_usd + fees,
-                high: run_s * price * off + init_usd + fees,
-            },
-            init_usd,
-            least_s: makespan.least_s(),
-            makespan,
-            spread: unknown.hypot(relative / count.sqrt()).hypot(tail),
-        }
-    }
-
-    /// With its time.
-    fn plan(&self) -> BulkPlan {
-        let expected = self.makespan.seconds();
-        let (init_s, off) = (self.makespan.init_s, (INTERVAL_Z * self.spread).exp());
-        let beyond = (expected - init_s).max(0.0);
-        BulkPlan {
-            cut: self.cut,
-            seconds: Interval { expected, low: init_s + beyond / off, high: init_s + beyond * off },
-            usd: self.usd,
-            init_usd: self.init_usd,
-            invocations: self.invocations,
-            environments: self.environments,
-            chunk_seconds: self.makespan.chunk.mean(),
-        }
-    }
-
-    /// No more than the time that is ranked by.
-    fn least(&self, rank: Rank) -> f64 {
-        let init_s = self.makespan.init_s;
-        match rank {
-            Rank::Expected => self.least_s,
-            Rank::Upper => init_s + (self.least_s - init_s) * (INTERVAL_Z * self.spread).exp(),
-        }
-    }
-
-    /// Another memory size or process count.
-    fn is_elsewhere(&self, other: &BulkCut) -> bool {
-        (self.cut.memory_mib, self.cut.process_count) != (other.memory_mib, other.process_count)
-    }
+    ensure(low >= 1 && low <= high, "parallelism", "must ascend from 1")?;
+    ensure((0.5..=0.999).contains(&bounds.confidence), "confidence", "must be 0.5 to 0.999")
 }
 
 /// All candidates of a job.

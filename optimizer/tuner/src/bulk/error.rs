@@ -7,7 +7,7 @@ use super::plan::BulkPlan;
 pub enum BulkError {
     /// No cut ends in time.
     #[error(
-        "`finish_within` of {wanted_s:.1} s cannot be kept: the fastest plan takes {:.1} s (at most {:.1} s in 19 of 20 cases) for ${:.4}",
+        "`finish_within` of {wanted_s:.1} s cannot be kept: the fastest plan takes {:.1} s (at most {:.1} s with the wanted confidence) for ${:.4}",
         .fastest.seconds.expected, .fastest.seconds.high, .fastest.usd.expected
     )]
     TooShort {
@@ -18,7 +18,7 @@ pub enum BulkError {
     },
     /// No cut is as cheap.
     #[error(
-        "`max_usd` of ${wanted_usd:.4} is too little: the cheapest plan costs ${:.4} (at most ${:.4} in 19 of 20 cases) and takes {:.1} s",
+        "`max_usd` of ${wanted_usd:.4} is too little: the cheapest plan costs ${:.4} (at most ${:.4} with the wanted confidence) and takes {:.1} s",
         .cheapest.usd.expected, .cheapest.usd.high, .cheapest.seconds.expected
     )]
     TooLittle {

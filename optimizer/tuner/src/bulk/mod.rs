@@ -13,7 +13,7 @@
 //! | `knowledge` | [`ServiceKnowledge`]: service time, INIT and memory floor by operating point |
 //! | `profile` | [`Profile`]: that knowledge from a model's profile |
 //! | `learned` | [`Learned`]: that knowledge from invocations: the posterior that the tuner uses |
-//! | `candidates` | places and cuts that are worth a look |
+//! | `candidates`, `candidate` | places and cuts that are worth a look; one of them with its dollars |
 //! | `makespan` | the time of a cut, ramp and spread of the chunks included |
 //! | `choose` | [`choose`], [`estimate`] |
 //!
@@ -21,6 +21,7 @@
 //! several chunks in each and pays their INIT once. Deliberately absent: reading and writing the data, the running of the job
 //! (`gateway/bulk`), and live traffic beside it (`gateway_policy::share`).
 
+mod candidate;
 mod candidates;
 mod choose;
 mod error;

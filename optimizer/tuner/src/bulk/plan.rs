@@ -49,6 +49,9 @@ pub struct BulkBounds {
     /// Longest that a chunk may take at the upper end of its law: below the function's time-out, and as long as live traffic may wait for a place and a
     /// cancel for its effect. More: larger chunks. Default 300 s.
     pub longest_chunk: Duration,
+    /// Probability with which a wish is to be kept, 0.5 (its expected time and dollars) to 0.999. More: more environments for a deadline, fewer for a
+    /// budget. Default 0.95.
+    pub confidence: f64,
 }
 
 impl Default for BulkBounds {
@@ -63,6 +66,7 @@ impl Default for BulkBounds {
             max_request_bytes: 4_500_000,
             max_response_bytes: 4_500_000,
             longest_chunk: Duration::from_secs(300),
+            confidence: 0.95,
         }
     }
 }
@@ -80,14 +84,14 @@ pub struct BulkCut {
     pub parallelism: u32,
 }
 
-/// A figure with the bounds between which it is expected in nine of ten cases.
+/// A figure with bounds at the wanted confidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Interval {
     /// Expected.
     pub expected: f64,
-    /// One in twenty is below.
+    /// Above this with the wanted confidence ([`BulkBounds::confidence`]; 0.95: one in twenty is below).
     pub low: f64,
-    /// One in twenty is above.
+    /// Below this with the wanted confidence.
     pub high: f64,
 }
 

@@ -12,7 +12,7 @@ use crate::formula::LogNormal;
 use crate::service::belief::{Predicted, RungPoint};
 
 const QUOTA_PERIOD_S: f64 = 0.020;
-/// How far a profile is trusted: standard deviation of ln S at a place that it was not measured at.
+/// How far a profile is trusted unless somebody knows better.
 const UNKNOWN_LN_STD: f64 = 0.05;
 /// Billed beyond the handler, and waited for beyond it, seconds: what the worker's runtime and a region's network usually take.
 const BILLING_EXTRA_S: f64 = 0.001;
@@ -37,6 +37,13 @@ pub struct Profile {
     /// Work units by size class.
     #[serde(default)]
     pub classes: Classes,
+    /// How far it is trusted: standard deviation of ln S; not part of the file.
+    #[serde(skip, default = "usual_trust")]
+    pub unknown_ln_std: f64,
+}
+
+fn usual_trust() -> f64 {
+    UNKNOWN_LN_STD
 }
 
 /// CPU work of a chunk.
@@ -129,7 +136,7 @@ impl ServiceKnowledge for Profile {
             self.mean_seconds(point, work).max(1e-6),
             self.service.coefficient_of_variation,
         );
-        Predicted { ln_mean: law.ln_mean, noise_std: law.ln_std, unknown_std: UNKNOWN_LN_STD }
+        Predicted { ln_mean: law.ln_mean, noise_std: law.ln_std, unknown_std: self.unknown_ln_std }
     }
 
     fn init_s(&self, memory: Mebibytes) -> f64 {

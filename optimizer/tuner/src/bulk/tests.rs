@@ -19,6 +19,7 @@ fn profile() -> Profile {
         },
         init: profile::Init { cpu_seconds: 1.0, floor_seconds: 0.0 },
         memory: profile::Memory { base_mib: 400.0, per_process_mib: 50.0 },
+        unknown_ln_std: 0.05,
         ..Profile::default()
     }
 }
@@ -71,7 +72,7 @@ fn a_short_last_chunk_counts_as_short() {
     };
     let (whole, more) = (at(100), at(110));
     assert_eq!(more.invocations, 3);
-    assert!((more.seconds.expected - whole.seconds.expected - 1.015).abs() < 1e-6, "{more:?}");
+    assert!((more.seconds.expected - whole.seconds.expected - 1.015).abs() < 2e-3, "{more:?}");
 }
 
 #[test]
