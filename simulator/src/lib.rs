@@ -7,6 +7,7 @@
 
 pub mod arrivals;
 pub mod bounds;
+pub mod bulk;
 pub mod calibration;
 pub mod closed_loop;
 pub mod controllers;
