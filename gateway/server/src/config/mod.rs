@@ -9,6 +9,7 @@ mod bulk;
 mod control;
 mod diagnostics;
 mod drain;
+mod first_profile;
 mod limits;
 mod listen;
 mod load;

@@ -1,5 +1,7 @@
 //! `[models.NAME.policy]`: who chooses the operating point of a model, within which bounds, and when a choice is given up.
 
+use std::path::PathBuf;
+
 use gateway_contract::Mebibytes;
 use optimizer_changepoint::DetectorKind;
 use optimizer_tuner::settings::{
@@ -69,6 +71,10 @@ pub struct PolicyConfig {
     /// many as the plan is expected to need, and no more than this. 0: none; the switch then meets cold sandboxes.
     #[schemars(range(min = 0, max = 1000))]
     pub max_warm_up_environments: u32,
+    /// What is known of the model before it has served anything: the measured invocations that `penstock profile` leaves in `profiles/MODEL.jsonl`,
+    /// relative to this file. Taken up at the first start only; learned state goes before it. Without it learning begins with the traffic. No default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_profile: Option<PathBuf>,
     /// How much may be tried.
     pub exploration: ExplorationConfig,
     /// When a plan is given up.
@@ -216,6 +222,7 @@ impl Default for PolicyConfig {
             windows_per_trial: tuner.windows_per_trial,
             seed: tuner.seed,
             max_warm_up_environments: 10,
+            first_profile: None,
             exploration: ExplorationConfig::default(),
             guard: GuardConfig::default(),
         }

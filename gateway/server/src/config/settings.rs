@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServingPlan};
+use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServiceObservation, ServingPlan};
 use gateway_invoker::InvokerConfig;
 use optimizer_tuner::TunerSettings;
 use workers_protocol::ModelManifest;
@@ -66,6 +66,8 @@ pub struct ModelSettings {
     pub policy: TunerSettings,
     /// Sandboxes to start before a switch to another memory size, at most.
     pub max_warm_up_environments: u32,
+    /// What its tuner is told at its first start.
+    pub first_observations: Vec<ServiceObservation>,
 }
 
 /// A key and what is wrong with it.
@@ -168,6 +170,11 @@ fn model_settings(
     let tuner = policy
         .tuner(control)
         .map_err(|error| (format!(".policy.{}", error.field), error.reason.to_owned()))?;
+    let first_observations = match &policy.first_profile {
+        Some(path) => super::first_profile::read(&base.join(path))
+            .map_err(|reason| (".policy.first_profile".to_owned(), reason))?,
+        None => Vec::new(),
+    };
     Ok(ModelSettings {
         name: name.to_owned(),
         function: model.function.clone(),
@@ -178,5 +185,6 @@ fn model_settings(
         plan,
         policy: tuner,
         max_warm_up_environments: policy.max_warm_up_environments,
+        first_observations,
     })
 }

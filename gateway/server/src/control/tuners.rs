@@ -36,6 +36,13 @@ impl<S: Invoke> ControlLoop<S> {
             let allowed = model.policy().bounds.memory_mib;
             stored.plan.as_ref()?.plan(&model.steered.base, &allowed)
         });
+        if stored.is_none() {
+            model.waiting = std::mem::take(&mut model.steered.first_observations);
+            if !model.waiting.is_empty() {
+                let (name, observations) = (&model.steered.name, model.waiting.len());
+                tracing::info!(model = %name, observations, "the tuner begins with what a profile has measured");
+            }
+        }
         model.last_state = stored.map(|stored| stored.tuner);
         let is_steered = match model.steered.policy.policy {
             PolicyKind::GreyBox | PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => true,

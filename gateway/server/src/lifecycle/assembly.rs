@@ -147,6 +147,7 @@ impl Assembly {
             plan: kept.plan.clone(),
             policy: model.policy.clone(),
             max_warm_up_environments: model.max_warm_up_environments,
+            first_observations: model.first_observations.clone(),
             prices: settings.prices.clone(),
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServingPlan};
+use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServiceObservation, ServingPlan};
 use optimizer_tuner::TunerSettings;
 use tokio::task::JoinHandle;
 
@@ -42,6 +42,8 @@ pub(crate) struct Steered {
     pub(crate) plan: ServingPlan,
     pub(crate) policy: TunerSettings,
     pub(crate) max_warm_up_environments: u32,
+    /// For a tuner without learned state.
+    pub(crate) first_observations: Vec<ServiceObservation>,
     pub(crate) prices: PriceTable,
 }
 

@@ -18,6 +18,8 @@ use crate::versions::Versions;
 const FAILURES_PER_POINT: u32 = 2;
 /// Given-up points in a row after which the rest of the same memory and process count is.
 const POINTS_GIVEN_UP: u32 = 2;
+/// Warm runs of a visit that may meet a cold environment: with many at once it takes a few until all are there. More, and they do not stay.
+const MISSES_PER_VISIT: u32 = 20;
 
 /// Runs what the journal lacks, within the budget. Versions are removed model by model; whoever calls this also calls [`remove`], whatever it answers.
 ///
@@ -133,7 +135,7 @@ impl Runner<'_, '_> {
             }
         }
         let target = self.states[place].points[at].warm_target(&runs);
-        let mut warm_ups_due = runs.warm_up;
+        let (mut warm_ups_due, mut misses) = (runs.warm_up, 0);
         while self.states[place].points[at].needs_warm(target, runs.stop_width) {
             let next = if warm_ups_due > 0 { RunKind::WarmUp } else { RunKind::Warm };
             if let Some(ending) = self.ends(place, at, next) {
@@ -142,9 +144,16 @@ impl Runner<'_, '_> {
             warm_ups_due = warm_ups_due.saturating_sub(1);
             match self.run(place, at, next, inputs).await? {
                 // A failure may have cost the environment, and an environment that was gone is warm now.
-                Some(false) => warm_ups_due = warm_ups_due.max(runs.warm_up.min(1)),
+                Some(false) => {
+                    warm_ups_due = warm_ups_due.max(runs.warm_up.min(1));
+                    misses += 1;
+                }
                 Some(true) => {}
                 None => return Ok(None),
+            }
+            if misses > MISSES_PER_VISIT {
+                self.give_up(place, at, "its environments do not stay warm".to_owned())?;
+                return Ok(None);
             }
         }
         Ok(None)

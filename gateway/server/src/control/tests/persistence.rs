@@ -98,3 +98,19 @@ async fn a_new_host_goes_on_with_the_copy() {
     assert!(eventually(|| world.script().made == 1).await);
     assert_eq!(world.script().restored, 0, "a copy that does not hold is not used");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_first_profile_is_told_at_the_first_start_and_not_again() {
+    let folder = folder();
+    let line = "{\"memory_mib\":1024,\"process_count\":1,\"items\":4,\"handler_us\":40000,\"billed_ms\":41,\"round_trip_us\":45000}\n";
+    std::fs::write(folder.path().join("m.jsonl"), line.repeat(3)).unwrap();
+    let more = format!("first_profile = \"m.jsonl\"\n{STATE}");
+    let world = World::start(folder.path(), &more, Script::default());
+    assert!(eventually(|| world.script().observations.len() == 3).await);
+    assert_eq!(world.script().observations[0].handler, ms(40));
+    world.send().await.unwrap();
+    world.stop().await;
+    let again = World::start(folder.path(), &more, Script::default());
+    assert!(eventually(|| again.script().restored == 1).await);
+    assert!(again.script().observations.is_empty(), "learned state goes before it");
+}
