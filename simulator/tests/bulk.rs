@@ -78,9 +78,14 @@ fn ran(truth: &ModelProfile, items: usize, cut: Cut) -> (f64, f64) {
 fn what_a_cut_is_said_to_take_it_takes() {
     let (truth, told) = pair("minilm-128");
     let economics = &Account::default().economics;
-    for (chunk_items, process_count, memory, parallelism) in
-        [(50, 1, 1769, 40), (200, 1, 1769, 40), (1000, 1, 1769, 25), (33, 1, 1024, 300), (128, 4, 7076, 16), (20, 1, 1769, 1000)]
-    {
+    for (chunk_items, process_count, memory, parallelism) in [
+        (50, 1, 1769, 40),
+        (200, 1, 1769, 40),
+        (1000, 1, 1769, 25),
+        (33, 1, 1024, 300),
+        (128, 4, 7076, 16),
+        (20, 1, 1769, 1000),
+    ] {
         let cut = Cut { chunk_items, process_count, memory: Mebibytes(memory), parallelism };
         let asked = optimizer_tuner::bulk::BulkCut {
             chunk_items,
@@ -93,7 +98,10 @@ fn what_a_cut_is_said_to_take_it_takes() {
         let (seconds, usd) = ran(&truth, 25_000, cut);
         assert!((plan.seconds.expected / seconds - 1.0).abs() < 0.04, "{cut:?}: {plan:?} {seconds}");
         assert!((plan.usd.expected / usd - 1.0).abs() < 0.015, "{cut:?}: {plan:?} {usd}");
-        assert!(plan.seconds.low * 0.97 < seconds && seconds < plan.seconds.high * 1.03, "{plan:?} {seconds}");
+        assert!(
+            plan.seconds.low * 0.97 < seconds && seconds < plan.seconds.high * 1.03,
+            "{plan:?} {seconds}"
+        );
     }
 }
 
@@ -101,7 +109,10 @@ fn what_a_cut_is_said_to_take_it_takes() {
 fn a_chosen_plan_keeps_its_wish_when_it_runs() {
     let (truth, told) = pair("bert");
     let economics = &Account::default().economics;
-    let bounds = BulkBounds { memory_mib: vec![1769, 3008, 3538].into_iter().map(Mebibytes).collect(), ..BulkBounds::default() };
+    let bounds = BulkBounds {
+        memory_mib: vec![1769, 3008, 3538].into_iter().map(Mebibytes).collect(),
+        ..BulkBounds::default()
+    };
     let run = |wish: Wish| {
         let plan = choose(&told, &job(10_000, wish), &bounds, economics).unwrap().plan;
         let cut = Cut {
@@ -122,7 +133,8 @@ fn a_chosen_plan_keeps_its_wish_when_it_runs() {
 #[test]
 fn a_jobs_own_first_chunks_teach_its_plan() {
     let (truth, _) = pair("minilm-128");
-    let bounds = BulkBounds { memory_mib: vec![Mebibytes(1769)], process_count: (1, 1), ..BulkBounds::default() };
+    let bounds =
+        BulkBounds { memory_mib: vec![Mebibytes(1769)], process_count: (1, 1), ..BulkBounds::default() };
     let observation = |items: u32, is_cold: bool| {
         let handler = Duration::from_secs_f64(
             truth.mean_seconds(Mebibytes(1769), &BatchShape::uniform(items, 1, truth.units(0))),
@@ -151,7 +163,8 @@ fn a_jobs_own_first_chunks_teach_its_plan() {
         .map(|(items, is_cold)| observation(items, is_cold))
         .to_vec();
     let learned = Learned::from_observations(&seen, &bounds).unwrap();
-    let plan = choose(&learned, &job(25_000, Wish::default()), &bounds, &Account::default().economics).unwrap().plan;
+    let plan =
+        choose(&learned, &job(25_000, Wish::default()), &bounds, &Account::default().economics).unwrap().plan;
     let cut = Cut {
         chunk_items: plan.cut.chunk_items,
         process_count: 1,
@@ -216,7 +229,12 @@ fn live_keeps_its_slo_beside_a_job_behind_the_share() {
     assert!(p99_ms(&alone) < 300.0, "{}", p99_ms(&alone));
     assert!(open.live_throttles > 100, "without the share live meets a full account: {open:?}");
     assert!(p99_ms(&shared) < 300.0, "{} of {}", p99_ms(&shared), p99_ms(&alone));
-    assert!(shared.late_share() < alone.late_share() + 0.01, "{} {}", shared.late_share(), alone.late_share());
+    assert!(
+        shared.late_share() < alone.late_share() + 0.01,
+        "{} {}",
+        shared.late_share(),
+        alone.late_share()
+    );
     assert!(shared.mean_in_flight > 20.0, "the job still uses what is left: {}", shared.mean_in_flight);
     assert!(shared.peak <= 60);
 }

@@ -10,15 +10,13 @@ use serde_json::{Value, json};
 use crate::experiment::Row;
 use crate::subject::{Figures, Subject, cut_of};
 
-/// Dollars that are called the same, as a factor: half of what the smallest number of environments here spends on INIT.
+/// Dollars that are called the same, as a factor of those that the fixed size is expected to cost.
 const SAME_USD: f64 = 1.002;
-/// What the seeds leave undecided of them where batches are few.
-const SEEDS_USD: f64 = 1.003;
 
 pub(crate) struct Choice {
     pub(crate) cut: BulkCut,
     pub(crate) pick: Figures,
-    /// By fixed size: its figures with an environment for each batch, and with environments planned; and what the optimizer makes of the same
+    /// By fixed size, by turns with an environment for each batch and with environments planned: its figures; and what the optimizer makes of the same
     /// dollars with the size left to it.
     same_dollars: Vec<(u32, Figures, BulkCut, Figures)>,
     deadlines: Vec<(u64, BulkPlan, Figures)>,
@@ -26,12 +24,14 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// Whether the dollars of each fixed size buy less time with the size left to the optimizer.
-    pub(crate) fn beats_all(&self) -> bool {
-        let beats = |fixed: &Figures, own: &Figures| {
-            own.seconds < fixed.seconds && own.usd <= fixed.usd * SAME_USD * SEEDS_USD
+    /// Most of a fixed size's time that its dollars need with the size left to the optimizer: below 1 it beats each. First with the
+    /// environments that were planned for the size, then with one for each batch.
+    pub(crate) fn worst_share(&self) -> (f64, f64) {
+        let worst = |skip: usize| {
+            let every = self.same_dollars.iter().skip(skip).step_by(2);
+            every.map(|(_, fixed, _, own)| own.seconds / fixed.seconds).fold(0.0, f64::max)
         };
-        self.same_dollars.iter().all(|(_, fixed, _, own)| beats(fixed, own))
+        (worst(1), worst(0))
     }
 
     pub(crate) fn show(&self) {
@@ -112,7 +112,8 @@ impl Choice {
             "same_dollars": same,
             "deadlines": deadlines,
             "choose_ms": self.took_ms,
-            "beats_every_size": self.beats_all(),
+            "worst_time_share_of_planned_sizes": self.worst_share().0,
+            "worst_time_share_of_environment_for_each_batch": self.worst_share().1,
         })
     }
 }
