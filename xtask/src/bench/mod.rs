@@ -1,12 +1,14 @@
 //! Measurements by name. Each prints a table for people and, on request, writes one JSON object.
 
 pub(crate) mod answers;
+mod bulk;
 mod calibration;
 mod evaluation;
 mod gateway;
 mod live;
 mod optimizer;
 mod peers;
+mod profile;
 mod replay;
 mod simulator;
 mod soak;
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// Every answer its own: concurrent requests with distinct contents against the unbatched answers.
     Answers(answers::Arguments),
+    /// A bulk job, monolithic against parallel: time and cost by batch size, and what the optimizer picks.
+    Bulk(bulk::Arguments),
     /// The simulator's law of service time against published measurements and own sweeps.
     Calibration(calibration::Arguments),
     /// Delay and false alarms of the change-point detectors, beside what no detector can beat.
@@ -67,6 +71,8 @@ enum Name {
     Optimizer(optimizer::Arguments),
     /// What forked processes of one worker save and cost.
     Processes,
+    /// Operating points of models on the local Lambda, by an experiment file: `penstock profile`.
+    Profile(profile::Arguments),
     /// Simulated requests per second, and a week of traffic in virtual time.
     Simulator(simulator::Arguments),
     /// Memory and descriptors of the gateway over many requests with cancels, faults and reloads.
@@ -88,6 +94,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     let json = json.as_deref();
     match &arguments.name {
         Name::Answers(arguments) => answers::run(setup, arguments, json),
+        Name::Bulk(arguments) => bulk::run(setup, arguments, json),
         Name::Calibration(arguments) => calibration::run(setup, arguments, json),
         Name::Changepoint { traces, plots } => {
             let mut command = bench_command(setup, "optimizer-changepoint", "changepoint");
@@ -109,6 +116,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         Name::Gateway(arguments) => gateway::run(setup, arguments, json),
         Name::Optimizer(arguments) => optimizer::run(setup, arguments, json),
         Name::Processes => processes(setup, json),
+        Name::Profile(arguments) => profile::run(setup, arguments, json),
         Name::Simulator(arguments) => simulator::run(setup, arguments, json),
         Name::Soak(arguments) => soak::run(setup, arguments, json),
         Name::Step(arguments) => step::run(setup, arguments, json),
