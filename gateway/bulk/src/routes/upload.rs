@@ -33,6 +33,7 @@ pub(super) async fn receive(
     let id = FileId::random()?;
     let form = match read(api, &id, multipart).await {
         Ok(form) => form,
+        Err(refused) if refused.status == StatusCode::REQUEST_TIMEOUT => return Err(refused),
         Err(refused) => {
             // A sender hears an answer only if it was let finish, or nearly so.
             let rest = async { while let Ok(Some(_)) = multipart.next_field().await {} };
