@@ -219,10 +219,12 @@ impl<I: Invoke> Runner<I> {
     /// A job whose model has gone waits for it to come back, until it is cancelled or its time is over.
     async fn without_model(&self, job: &Job, refused: &NotServed) -> Result<Option<Job>, BulkError> {
         let is_over = job.spec.expires_at.is_some_and(|at| at <= unix_millis());
-        let (state, failure) = match job.state {
-            JobState::Cancelling => (JobState::Cancelled, None),
-            _ if is_over => (JobState::Failed, Some(JobFailure::new("model_not_found", refused.to_string()))),
-            _ => return Err(BulkError::Usage { reason: refused.to_string() }),
+        let (state, failure) = if job.state == JobState::Cancelling {
+            (JobState::Cancelled, None)
+        } else if is_over {
+            (JobState::Failed, Some(JobFailure::new("model_not_found", refused.to_string())))
+        } else {
+            return Err(BulkError::Usage { reason: refused.to_string() });
         };
         let taken = self.api.store.take(&job.id).await?;
         self.api.store.move_on(&taken, state, None, failure.as_ref()).await?;
