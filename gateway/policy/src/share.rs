@@ -116,6 +116,7 @@ pub struct FairShare {
     /// What live wants now.
     wants: u32,
     is_reported: bool,
+    reported_at: u64,
     /// Oldest first.
     slices: VecDeque<Slice>,
     /// Window of bulk, invocations; fractions grow.
@@ -133,6 +134,8 @@ pub struct FairShare {
 const SLICES: u64 = 256;
 /// Answers that lateness is averaged over.
 const LATE_MEMORY: f64 = 1000.0;
+/// Nanoseconds in which lateness fades without answers: of traffic that has gone, or is too thin to say otherwise. One minute.
+const LATE_FADES: u64 = 60_000_000_000;
 /// Growth of the window in a chunk time, as a share of the capacity.
 const GROWTH: f64 = 1.0 / 16.0;
 
@@ -148,6 +151,7 @@ impl FairShare {
             now: now.as_nanos(),
             wants: 0,
             is_reported: false,
+            reported_at: now.as_nanos(),
             slices: VecDeque::new(),
             window: f64::from(capacity),
             last_cut: None,
@@ -161,6 +165,8 @@ impl FairShare {
     /// Live traffic since the last report: every 100 ms or so, also when there is none.
     pub fn handle_live(&mut self, now: Timestamp, live: &LiveLoad) {
         self.tell(now);
+        self.late *= 1.0 - ((self.now - self.reported_at) as f64 / LATE_FADES as f64).min(1.0);
+        self.reported_at = self.now;
         self.is_reported = true;
         self.wants = live.in_flight.saturating_add(live.waiting);
         self.remember();
@@ -169,7 +175,8 @@ impl FairShare {
             let share = live.late as f64 / answered;
             self.late += (share - self.late) * (answered / LATE_MEMORY).min(1.0);
         }
-        if live.throttled > 0 || self.late > self.settings.late_share {
+        let has_traffic = live.answered > 0 || self.wants > 0;
+        if live.throttled > 0 || (has_traffic && self.late > self.settings.late_share) {
             self.cut();
         } else {
             self.grow();

@@ -160,6 +160,16 @@ fn lateness_halves_at_once_and_calm_gives_back() {
 }
 
 #[test]
+fn traffic_that_has_gone_is_late_no_longer() {
+    let mut share = FairShare::new(settings(64, 0.1, 10), Timestamp::ZERO);
+    let late = LiveLoad { in_flight: 5, answered: 1000, late: 1000, ..LiveLoad::default() };
+    share.handle_live(at(1), &late);
+    assert_eq!(share.share(at(1)).allowed, 0);
+    (2..400).for_each(|step| share.handle_live(at(step), &LiveLoad::default()));
+    assert!(share.share(at(400)).allowed >= 60, "{:?}", share.share(at(400)));
+}
+
+#[test]
 fn until_live_is_known_bulk_has_its_weight() {
     let share = FairShare::new(settings(100, 0.2, 10), Timestamp::ZERO);
     assert_eq!((share.share(at(0)).allowed, share.share(at(0)).state), (20, ShareState::Weight));
