@@ -54,6 +54,8 @@ fn draw(
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 16))
         .x_desc("items per batch, log scale")
         .y_desc(if is_log { format!("{y_label}, log scale") } else { y_label.to_owned() })
         .x_label_formatter(&|at| format!("{:.0}", 10_f64.powf(*at)))
@@ -78,6 +80,7 @@ fn draw(
     }
     chart
         .configure_series_labels()
+        .label_font(("sans-serif", 15))
         .position(SeriesLabelPosition::MiddleRight)
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
