@@ -1,5 +1,7 @@
 //! Promises of the share of bulk, for any live traffic: what is held free, how long live waits, and that a job gets on.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -22,6 +24,12 @@ fn settings(capacity: u32, weight: f64, chunk_steps: usize) -> ShareSettings {
         starved_after: Duration::from_secs(5),
         ..ShareSettings::default()
     }
+}
+
+/// Places that a weight is, as the share counts them.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+fn places(capacity: u32, weight: f64) -> u32 {
+    ((f64::from(capacity) * weight) as u32).max(1)
 }
 
 /// A job that always wants more, beside live traffic that takes what it finds, in steps of 100 ms.
@@ -86,7 +94,7 @@ proptest! {
         for (step, &demand) in demands.iter().enumerate() {
             world.step(step, demand, false);
             let share = world.share.share(at(step));
-            let weight = ((f64::from(capacity) * weight) as u32).max(1);
+            let weight = places(capacity, weight);
             prop_assert!(share.allowed <= capacity.saturating_sub(world.share.need()).max(weight), "{share:?}");
             prop_assert!(world.share.need() > demand, "need {} of {demand}", world.share.need());
             prop_assert!(share.state == ShareState::Left || share.allowed <= weight);
@@ -98,7 +106,7 @@ proptest! {
         capacity in 2_u32..150, weight in 0.0_f64..0.5, chunk in 1_usize..60, demands in demands(),
     ) {
         let mut world = World::new(settings(capacity, weight, chunk), chunk);
-        let weight = ((f64::from(capacity) * weight) as u32).max(1);
+        let weight = places(capacity, weight);
         let mut blocked = 0;
         for (step, &demand) in demands.iter().enumerate() {
             let live = world.step(step, demand, false);
@@ -113,7 +121,7 @@ proptest! {
         capacity in 4_u32..150, weight in 0.0_f64..0.5, chunk in 1_usize..60, demands in demands(),
     ) {
         let mut world = World::new(settings(capacity, weight, chunk), chunk);
-        let weight = ((f64::from(capacity) * weight) as u32).max(1);
+        let weight = places(capacity, weight);
         for (step, &demand) in demands.iter().enumerate() {
             // Live is capped below the weight, as an operator does who wants the weight kept.
             world.step(step, demand.min(capacity - weight), false);

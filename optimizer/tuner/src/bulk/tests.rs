@@ -124,7 +124,13 @@ fn an_impossible_wish_says_what_is_possible() {
     assert!(
         choose(
             &profile(),
-            &job(25_000, within(fastest.seconds.high.ceil() as u64)),
+            &job(
+                25_000,
+                Wish {
+                    finish_within: Some(Duration::from_secs_f64(fastest.seconds.high + 0.1)),
+                    max_usd: None
+                }
+            ),
             &one_size(),
             &economics()
         )
