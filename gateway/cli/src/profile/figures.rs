@@ -90,7 +90,8 @@ fn of(point: Point, runs: &[&Run]) -> Option<Figures> {
         cold_runs: cold().count(),
         handler_ms,
         generated_tokens,
-        ms_per_token: (generated_tokens > 0.0).then(|| handler_ms * f64::from(point.items) / generated_tokens),
+        ms_per_token: (generated_tokens > 0.0)
+            .then(|| handler_ms * f64::from(point.items) / generated_tokens),
         interval_width: (judged.len() > 1).then(|| relative_width(&judged)),
         total_ms: mean(warm().map(|run| run.total_us as f64 / 1e3))?,
         billed_ms: mean(warm_calls().map(|call| call.billed_ms as f64))?,

@@ -51,6 +51,9 @@ pub(super) fn write(
         }
         fits.push(FitNote { model: model.name.clone(), fitted: fitted.map_err(|error| error.to_string()) });
     }
+    for (run, id) in computed.iter_mut().zip(measured.len() as u64..) {
+        run.id = id;
+    }
     let runs: Vec<&Run> = measured.into_iter().chain(&computed).collect();
     let told = |error: export::ExportError| ProfileError::output(folder, &error);
     export::write_csv(&folder.join("records.csv"), runs.iter().copied()).map_err(told)?;

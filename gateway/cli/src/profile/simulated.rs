@@ -13,7 +13,7 @@ use workers_profiler::{Experiment, Invocation, Model, Point, Prices, Run, RunKin
 /// Client's and network's time around an invocation, seconds, where nothing was measured.
 const USUAL_AROUND_S: f64 = 0.005;
 
-/// Simulated runs of a model, and the points that cannot be.
+/// Simulated runs of a model, numbered from 0, and the points that cannot be.
 pub(super) fn runs(
     experiment: &Experiment,
     model: &Model,
@@ -33,7 +33,7 @@ pub(super) fn runs(
         let kinds = [(RunKind::Cold, experiment.runs.cold()), (RunKind::Warm, experiment.runs.warm())];
         for (kind, count) in kinds {
             for _ in 0..count {
-                let id = (measured.len() + runs.len()) as u64;
+                let id = runs.len() as u64;
                 runs.push(run(id, model, profile, *point, kind, around_s, prices, &mut random));
             }
         }
