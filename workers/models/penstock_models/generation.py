@@ -102,7 +102,7 @@ def build_smollm2(name: str, sources: Sources) -> Model:
 
 
 def build_smollm2_int8(name: str, sources: Sources) -> Model:
-    """SmolLM2-135M-Instruct with 8-bit weights: a quarter of the file, a third of the memory, half of the time."""
+    """SmolLM2-135M-Instruct with 8-bit weights: a quarter of the file, half of the time."""
     return _smollm2(name, sources, Precision.INT8)
 
 
@@ -193,7 +193,7 @@ def _continuations(
 
 
 def _byte_tokenizer() -> tuple[Tokenizer, set[int]]:
-    """Bytes as tokens, with a token before each text and one that ends it; and the ids that may be written."""
+    """Bytes as tokens, one token before each text, one that ends it; and the ids that may be written."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<s>": 0, "</s>": 1, **{letter: 2 + index for index, letter in enumerate(alphabet)}}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -209,9 +209,11 @@ def _byte_tokenizer() -> tuple[Tokenizer, set[int]]:
 def _bpe_tokenizer(file: GgufFile) -> Tokenizer:
     """The byte-pair tokenizer that the file describes: digits apart, special tokens recognised in texts."""
     control = 3
-    tokens, kinds, merges = (file.metadata[f"tokenizer.ggml.{key}"] for key in ("tokens", "token_type", "merges"))
+    keys = ("tokens", "token_type", "merges")
+    tokens, kinds, merges = (file.metadata[f"tokenizer.ggml.{key}"] for key in keys)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
     pairs = [tuple(merge.split(" ")) for merge in merges]
-    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=pairs))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -240,7 +242,8 @@ def _shape_of(file: GgufFile) -> LlamaShape:
 def _published_names(shape: LlamaShape, file: GgufFile) -> dict[str, np.ndarray]:
     """The tensors under their published names, rows of queries and keys in their published order.
 
-    The format keeps the two halves of a head's rotation interleaved; published weights have one after the other.
+    The format keeps the two halves of a head's rotation interleaved; published weights have them one
+    after the other.
     """
     names = {
         "attn_norm": "input_layernorm",

@@ -1,7 +1,7 @@
 """Llama: its dimensions, its parameters, and what it computes, written out in numpy.
 
-`next_logits` is the reference that the exported graphs and the worker's generation are tested against: one text
-at a time, all tokens anew at each step, no cache, no padding, no batch. It is slow on purpose.
+`next_logits` is the reference that the exported graphs and the worker's generation are tested against: one
+text at a time, all tokens anew at each step, no cache, no padding, no batch. It is slow on purpose.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _expected(pipeline: Pipeline, split: reviews.Split, outputs: tuple[Tensor, .
 
 
 def _answer(pipeline: Pipeline, output: str, texts: list[str]) -> np.ndarray:
-    """What the output means in scikit-learn's terms; a two-class machine's scores are its distance either way."""
+    """What the output is in scikit-learn; a two-class machine's scores are its distance either way."""
     if output == "label":
         return pipeline.predict(texts)
     if output == "probabilities":

@@ -14,7 +14,7 @@ from penstock_models.manifest import Manifest, Tensor, Work
 from .support import CACHE, build, model
 
 # Those that take a few seconds each, with at least one of every way in which a model is made.
-CHEAP = ["identity", "identity-onnx", "bert-tiny", "text-svm", "text-gmm", "efficientnet-lite0"]
+CHEAP = ["identity", "identity-onnx", "bert-tiny", "text-svm", "text-gmm", "efficientnet-lite0", "llama-tiny"]
 
 MANIFEST = Manifest(
     name="tiny",
