@@ -114,7 +114,7 @@ _PLAN: tuple[Panel, ...] = (
         "Predicted against realised",
         "Does the plan in force cost what was predicted when it was chosen?",
         Unit.USD, "PenstockOptimizerFallback",
-        (f"max by (model) (penstock_plan_predicted_cost_usd_per_million{{{MODEL}}})", "{{model}} predicted"),
+        (f"max by (model) (penstock_plan_predicted_cost_usd_per_million{{{MODEL}}}) > 0", "{{model}} predicted"),
         (f"max by (model) (penstock_plan_realised_cost_usd_per_million{{{MODEL}}})", "{{model}} realised"),
         minimum=0,
     ),

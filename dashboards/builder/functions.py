@@ -56,12 +56,12 @@ _CALLS: tuple[Panel, ...] = (
     ),
     graph(
         "Throttles by reason", "How often was a limit of Lambda met in the last minute, and which?", Unit.COUNT, _THROTTLED,
-        (or_zero(in_the_last_minute("penstock_invocations_throttled_total", "model, reason")), "{{model}} {{reason}}"), minimum=0,
+        (or_zero(in_the_last_minute("penstock_invocations_throttled_total", "model, reason"), "reason"), "{{model}} {{reason}}"), minimum=0,
     ),
     graph(
         "Retries", "How many batches went out again in the last minute, and why? Denied ones ran out of budget, attempts or time.", Unit.COUNT, _ERRORS,
-        (or_zero(in_the_last_minute("penstock_retries_total", "model, reason")), "{{model}} {{reason}}"),
-        (or_zero(in_the_last_minute("penstock_retries_denied_total", "model, reason")), "{{model}} denied {{reason}}"), minimum=0,
+        (or_zero(in_the_last_minute("penstock_retries_total", "model, reason"), "reason"), "{{model}} {{reason}}"),
+        (or_zero(in_the_last_minute("penstock_retries_denied_total", "model, reason"), "reason"), "{{model}} denied {{reason}}"), minimum=0,
     ),
 )
 
@@ -105,7 +105,7 @@ _BILL: tuple[Panel, ...] = (
 _FAULTS: tuple[Panel, ...] = (
     graph(
         "Items without a value", "How many items got an error in the last minute, and which one?", Unit.COUNT, _ERRORS,
-        (or_zero(in_the_last_minute("penstock_item_errors_total", "model, code")), "{{model}} {{code}}"), span=8, minimum=0,
+        (or_zero(in_the_last_minute("penstock_item_errors_total", "model, code"), "code"), "{{model}} {{code}}"), span=8, minimum=0,
     ),
     graph(
         "Process restarts", "How many model processes that died or hung were replaced in the last minute?", Unit.COUNT, _ERRORS,

@@ -10,6 +10,11 @@ def _gauge(metric: str) -> str:
     return f"max by (model) ({metric}{{{MODEL}}})"
 
 
+def _known(metric: str) -> str:
+    """A prediction, where there is one: pinned models have none."""
+    return f"{_gauge(metric)} > 0"
+
+
 _NOW: tuple[Panel, ...] = (
     figure("Changes of the load", "How many change-points were seen in the shown time?", Unit.COUNT, counted("penstock_changepoints_total", ""), _FALLBACK, decimals=0),
     figure("New plans", "How many plans were put into force in the shown time?", Unit.COUNT, counted("penstock_plan_switches_total", ""), _FALLBACK, decimals=0),
@@ -37,18 +42,18 @@ _PLAN: tuple[Panel, ...] = (
         "Rungs and canary", "How many operating points by fill has the plan, and which share of batches tries another?", Unit.RATIO, _FALLBACK,
         (_gauge("penstock_plan_rungs"), "{{model}} rungs"), (_gauge("penstock_plan_canary_ratio"), "{{model}} canary share"), span=8, is_step=True, minimum=0,
     ),
-    graph("Revision", "When was a plan put into force?", Unit.COUNT, _FALLBACK, (_gauge("penstock_plan_revision"), "{{model}}"), span=8, is_step=True, minimum=0),
+    graph("Revision", "When was a plan put into force, with or without a canary?", Unit.COUNT, _FALLBACK, (_gauge("penstock_plan_revision"), "{{model}}"), span=8, is_step=True, minimum=0),
 )
 
 _BELIEF: tuple[Panel, ...] = (
     graph(
         "Cost: expected against measured", "Does the learned model predict what is paid?", Unit.USD, _DEAR,
-        (_gauge("penstock_plan_predicted_cost_usd_per_million"), "{{model}} expected"),
+        (_known("penstock_plan_predicted_cost_usd_per_million"), "{{model}} expected"),
         (_gauge("penstock_plan_realised_cost_usd_per_million"), "{{model}} measured"), span=8, minimum=0,
     ),
     graph(
         "Latency: expected against measured", "Does the learned model predict the latency at the objective's percentile?", Unit.SECONDS, "PenstockLatencyBudgetBurn",
-        (_gauge("penstock_plan_predicted_latency_seconds"), "{{model}} expected"),
+        (_known("penstock_plan_predicted_latency_seconds"), "{{model}} expected"),
         (_gauge("penstock_plan_realised_latency_seconds"), "{{model}} measured"), span=8, minimum=0,
     ),
     graph(
@@ -86,8 +91,8 @@ _EVENTS: tuple[Panel, ...] = (
     ),
     graph(
         "Fallbacks and plans given up since the start", "Why did the loop leave a plan that it had chosen?", Unit.COUNT, _FALLBACK,
-        (or_zero(f"sum by (model, reason) (penstock_plan_fallbacks_total{{{MODEL}}})"), "{{model}} fallback {{reason}}"),
-        (or_zero(f"sum by (model, reason) (penstock_plan_rollbacks_total{{{MODEL}}})"), "{{model}} given up {{reason}}"), is_step=True, minimum=0,
+        (or_zero(f"sum by (model, reason) (penstock_plan_fallbacks_total{{{MODEL}}})", "reason"), "{{model}} fallback {{reason}}"),
+        (or_zero(f"sum by (model, reason) (penstock_plan_rollbacks_total{{{MODEL}}})", "reason"), "{{model}} given up {{reason}}"), is_step=True, minimum=0,
     ),
 )
 

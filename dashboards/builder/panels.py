@@ -134,9 +134,12 @@ def in_the_last_minute(metric: str, labels: str, selector: str = MODEL) -> str:
     return f"sum by ({labels}) (clamp_min({now} - ({now} offset 1m or {now} * 0), 0))"
 
 
-def or_zero(expression: str) -> str:
-    """An expression by model, and 0 for models of which nothing was counted yet: nothing of a bad thing is an answer, not a gap."""
-    return f"({expression}) or on (model) sum by (model) (penstock_queue_items{{{MODEL}}}) * 0"
+def or_zero(expression: str, label: str | None = None) -> str:
+    """An expression by model (and a label), and 0 for models of which nothing was counted yet, the label being `none`: nothing of a bad
+    thing is an answer, not a gap."""
+    nothing = f"sum by (model) (penstock_queue_items{{{MODEL}}}) * 0"
+    named = f'label_replace({nothing}, "{label}", "none", "", "")' if label else nothing
+    return f"({expression}) or on (model) {named}"
 
 
 def build(page: Dashboard, settings: Settings) -> models.Dashboard:

@@ -92,13 +92,13 @@ _QUEUES: tuple[Panel, ...] = (
     ),
     graph(
         "Not admitted", "How many requests were turned away in the last minute, and why?", Unit.COUNT, _QUEUE,
-        (or_zero(in_the_last_minute("penstock_admission_rejected_total", "model, reason")), "{{model}} {{reason}}"),
+        (or_zero(in_the_last_minute("penstock_admission_rejected_total", "model, reason"), "reason"), "{{model}} {{reason}}"),
         minimum=0,
     ),
     graph(
         "Given up", "How many requests ended in the last minute without a value because their caller left or their deadline passed?", Unit.COUNT, _QUEUE,
         (or_zero(in_the_last_minute("penstock_requests_cancelled_total", "model")), "{{model}} caller left"),
-        (or_zero(in_the_last_minute("penstock_deadlines_exceeded_total", "model, place")), "{{model}} deadline passed {{place}}"),
+        (or_zero(in_the_last_minute("penstock_deadlines_exceeded_total", "model, place"), "place"), "{{model}} deadline passed {{place}}"),
         minimum=0,
     ),
 )

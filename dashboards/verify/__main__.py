@@ -11,6 +11,7 @@ from .load import Load
 from .queries import Span, ask
 from .stack import Parts, Stack
 
+RULES_SECONDS = 6
 FOLDER = Path(__file__).resolve().parent.parent
 
 
@@ -23,8 +24,9 @@ def main() -> int:
         load = Load(stack, arguments.models / "imdb-sentiment/eval.jsonl", arguments.seconds)
         print(f"dashboards: load for {arguments.seconds:.0f} s; Prometheus at {stack.prometheus_url}", file=sys.stderr)
         load.run()
-        time.sleep(arguments.settle_seconds)
-        span = Span(begin, time.time())
+        # Rules are evaluated every five seconds. What comes after the load is not asked for: figures show its last moment.
+        span = Span(begin, begin + arguments.seconds)
+        time.sleep(RULES_SECONDS)
         panels, annotations = ask(stack.prometheus_url, FOLDER / "generated", span)
         complaints = _check_metrics(stack.metrics())
     report = _report(panels, annotations, complaints, dict(sorted(load.answers.items())), stack.has_jobs)
@@ -45,7 +47,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--prometheus", default="prometheus", help="the server; promtool is beside it")
     parser.add_argument("--folder", type=Path, required=True, help="for configuration and logs of the run; emptied first")
     parser.add_argument("--seconds", type=float, default=240.0, help="length of the load")
-    parser.add_argument("--settle-seconds", type=float, default=20.0, help="wait before the questions, for rules to be evaluated")
     parser.add_argument("--json", type=Path, help="write the figures")
     parser.add_argument("--data", type=Path, help="write all series, for `dashboards/render`")
     return parser.parse_args()

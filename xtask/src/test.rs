@@ -43,6 +43,9 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     models.current_dir(setup.workspace().join("workers/models"));
     build::run(&mut models)?;
 
+    step("dashboards");
+    bench::dashboards::check(setup)?;
+
     if arguments.quick {
         return Ok(());
     }

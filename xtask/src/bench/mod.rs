@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 mod bulk;
 mod calibration;
+pub(crate) mod dashboards;
 mod evaluation;
 mod gateway;
 mod live;
@@ -51,6 +52,8 @@ enum Name {
         #[arg(long)]
         plots: Option<PathBuf>,
     },
+    /// Dashboard panels without data from a real Prometheus that scrapes a loaded gateway.
+    Dashboards(dashboards::Arguments),
     /// Time of one window's decision and of a renewal of the belief; memory over a million windows.
     Decision,
     /// Requests per second through the pure engine.
@@ -105,6 +108,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
             }
             run_with_json(&mut command, json)
         }
+        Name::Dashboards(arguments) => dashboards::run(setup, arguments, json),
         Name::Decision => cargo_bench(setup, "simulator", "decision", json),
         Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),
         Name::Evaluation(arguments) => evaluation::run(setup, arguments, json),

@@ -1,6 +1,6 @@
-//! The Python environment: the model builder's packages and the real clients, all pinned.
+//! The Python environment: the packages of the model builder, the real clients and the dashboards' builder, all pinned.
 //!
-//! The stamp holds the interpreter's version and both requirement files, so a changed pin installs what
+//! The stamp holds the interpreter's version and all requirement files, so a changed pin installs what
 //! differs and another interpreter starts afresh. Packages come as wheels and without their dependencies:
 //! the requirement files name every package, so nothing is resolved, compiled or installed by surprise.
 
@@ -14,7 +14,8 @@ use super::process::run_quietly;
 use super::python::{self, Python};
 use super::{Setup, say};
 
-const REQUIREMENTS: [&str; 2] = ["workers/models/requirements.txt", "xtask/requirements-clients.txt"];
+const REQUIREMENTS: [&str; 3] =
+    ["workers/models/requirements.txt", "xtask/requirements-clients.txt", "dashboards/requirements.txt"];
 const STAMP: &str = "penstock-stamp.txt";
 
 /// Makes or completes the environment and returns its interpreter.
