@@ -64,6 +64,7 @@ pub fn write_embeddings(
 }
 
 /// A vector as little-endian FP32; `None`: it is neither FP32 nor FP64.
+#[expect(clippy::wildcard_enum_match_arm, reason = "models with other vectors do not embed")]
 fn as_fp32(datatype: Datatype, vector: &[u8]) -> Option<Cow<'_, [u8]>> {
     match datatype {
         Datatype::Fp32 => Some(Cow::Borrowed(vector)),

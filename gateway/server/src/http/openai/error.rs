@@ -65,10 +65,10 @@ impl OpenAiError {
 
 impl From<ApiError> for OpenAiError {
     fn from(error: ApiError) -> Self {
-        let (name, param) = match error.code {
-            Code::UnknownModel => ("model_not_found", Some("model")),
-            code if error.failed_items.is_empty() => (code.name(), None),
-            code => (code.name(), Some("input")),
+        let (name, param) = if error.code == Code::UnknownModel {
+            ("model_not_found", Some("model"))
+        } else {
+            (error.code.name(), (!error.failed_items.is_empty()).then_some("input"))
         };
         Self {
             status: error.code.status(),
