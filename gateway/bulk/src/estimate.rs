@@ -97,13 +97,12 @@ fn look(
             break;
         }
     }
-    let total = match input.format {
-        _ if is_exact => seen,
-        DataFormat::Parquet => blob.parquet_rows()?,
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
-        DataFormat::Jsonl | DataFormat::Csv => {
-            (blob.bytes() as f64 / end.max(1) as f64 * seen as f64).round() as u64
-        }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
+    let by_bytes = (blob.bytes() as f64 / end.max(1) as f64 * seen as f64).round() as u64;
+    let total = match (is_exact, input.format) {
+        (true, _) => seen,
+        (false, DataFormat::Parquet) => blob.parquet_rows()?,
+        (false, DataFormat::Jsonl | DataFormat::Csv) => by_bytes,
     };
     let items = items as f64;
     Ok(InputSketch {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command answers on standard output")]
 
+mod bulk;
 mod commands;
 mod profile;
 mod simulate;
@@ -34,6 +35,8 @@ enum Command {
     Profile(profile::Arguments),
     /// Simulate traffic: what would it cost, and what could it cost? Exit code 78 if a file cannot be used.
     Simulate(simulate::Arguments),
+    /// Bulk jobs: a data set through a model, fanned out over parallel invocations.
+    Bulk(bulk::Arguments),
     /// Check a configuration; exit code 78 if it is not valid.
     CheckConfig(commands::check_config::Arguments),
     /// Show the configuration in force, with the origin of each value.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Provision(arguments) => commands::provision::run(arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Bulk(arguments) => bulk::run(arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(arguments),
         Command::PrintConfig(arguments) => commands::print_config::run(arguments),
         Command::ConfigSchema(arguments) => commands::config_schema::run(&arguments),

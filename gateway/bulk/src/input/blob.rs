@@ -32,7 +32,14 @@ pub(crate) fn object_store(url: &str) -> Result<(Arc<dyn ObjectStore>, ObjectPat
     // The HTTP client leaves the choice of a TLS provider to the process; a second install is refused and does no harm.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let key = url.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).map_or("", |(_, key)| key);
-    let store = AmazonS3Builder::from_env().with_url(url).build()?;
+    let is_plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|endpoint| endpoint.starts_with("http://")));
+    let mut builder = AmazonS3Builder::from_env().with_url(url);
+    if is_plain {
+        builder = builder.with_allow_http(true); // who names such an endpoint means it
+    }
+    let store = builder.build()?;
     let path =
         ObjectPath::parse(key).map_err(|error| BulkError::Usage { reason: format!("`{url}`: {error}") })?;
     Ok((Arc::new(store), path))

@@ -70,7 +70,7 @@ fn text_of(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(entries) if entries.len() == 1 => text_of(&entries[0]),
         Value::Null => String::new(),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 

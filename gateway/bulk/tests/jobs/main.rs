@@ -1,5 +1,5 @@
 //! Whole jobs against a function in this process: every line once, whatever goes wrong.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic")]
 
 mod bounds;
 mod durable;
