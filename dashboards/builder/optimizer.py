@@ -29,7 +29,7 @@ _NOW: tuple[Panel, ...] = (
     ),
     figure(
         "Exploration", "How many dollars has exploration cost since the start, beyond the plan in force?", Unit.USD,
-        f"sum(penstock_exploration_usd_total{{{MODEL}}})", "PenstockCostAboveBudget", decimals=4,
+        f"sum(penstock_exploration_usd_total{{{MODEL}}})", "PenstockCostAboveBudget",
     ),
 )
 
@@ -42,7 +42,7 @@ _PLAN: tuple[Panel, ...] = (
         "Rungs and canary", "How many operating points by fill has the plan, and which share of batches tries another?", Unit.RATIO, _FALLBACK,
         (_gauge("penstock_plan_rungs"), "{{model}} rungs"), (_gauge("penstock_plan_canary_ratio"), "{{model}} canary share"), span=8, is_step=True, minimum=0,
     ),
-    graph("Revision", "When was a plan put into force, with or without a canary?", Unit.COUNT, _FALLBACK, (_gauge("penstock_plan_revision"), "{{model}}"), span=8, is_step=True, minimum=0),
+    graph("Revision", "When did anything about the plan change, its canary and its learned service times included?", Unit.COUNT, _FALLBACK, (_gauge("penstock_plan_revision"), "{{model}}"), span=8, is_step=True, minimum=0),
 )
 
 _BELIEF: tuple[Panel, ...] = (

@@ -28,7 +28,7 @@ class Unit(str, Enum):
     BYTES = "bytes"
     SHARE = "percentunit"
     REQUESTS_PER_SECOND = "reqps"
-    PER_SECOND = "cps"
+    PER_SECOND = "suffix:/s"
     COUNT = "short"
     RATIO = "none"
     STATE = "bool_yes_no"
@@ -285,7 +285,7 @@ def _graph(panel: Panel) -> timeseries.Panel:
         .show_points(common_models.VisibilityMode.NEVER)
         # A missed scrape is no gap; a gateway that is gone is one.
         .span_nulls(60_000)
-        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
         .legend(
             common.VizLegendOptions()
             .display_mode(common_models.LegendDisplayMode.LIST)

@@ -67,6 +67,10 @@ def _report(panels: list, annotations: list, complaints: list[str], answers: dic
         "panels": len(panels),
         "panels_without_data": len(without),
         "without_data": without,
+        "queries": sum(len(answer.panel["targets"]) for answer in panels),
+        "queries_without_data": [
+            f"{answer.dashboard}: {answer.panel['title']} ({', '.join(answer.empty_queries)})" for answer in panels if answer.empty_queries
+        ],
         "panels_always_zero": names(panels, lambda answer: answer.is_always_zero),
         "annotations": len(annotations),
         "annotations_without_data": names(annotations, lambda answer: not answer.has_data),
@@ -90,6 +94,8 @@ def _show(report: dict) -> None:
     print(f"{report['panels']} panels, {report['panels_without_data']} without data")
     for name in report["without_data"]:
         print(f"  no data      {name}")
+    for name in report["queries_without_data"]:
+        print(f"  no data in   {name}")
     for name in report["panels_always_zero"]:
         print(f"  always zero  {name}")
     for name in report["annotations_without_data"]:

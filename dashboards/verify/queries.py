@@ -49,9 +49,16 @@ class Answer:
         return any(math.isfinite(float(value)) for each in self.series for _, value in each["values"])
 
     @property
+    def empty_queries(self) -> list[str]:
+        """Letters of the panel's queries that gave nothing, though the panel as a whole may have data."""
+        given = {each["refId"] for each in self.series if any(math.isfinite(float(value)) for _, value in each["values"])}
+        return [target["refId"] for target in self.panel.get("targets", []) if target["refId"] not in given]
+
+    @property
     def is_always_zero(self) -> bool:
         """Whether every value is 0: the query works, and nothing was there to be counted."""
-        return self.has_data and not any(float(value) not in (0.0,) for each in self.series for _, value in each["values"] if math.isfinite(float(value)))
+        values = [float(value) for each in self.series for _, value in each["values"]]
+        return self.has_data and all(value == 0 for value in values if math.isfinite(value))
 
 
 def ask(prometheus: str, folder: Path, span: Span) -> tuple[list[Answer], list[Answer]]:

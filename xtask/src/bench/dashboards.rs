@@ -51,12 +51,15 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
     verdict
 }
 
-/// Refuses dashboards and rules that are not what the builder writes, and queries of metrics that do not exist.
+/// Refuses dashboards and rules that are not what the builder writes, and queries of metrics that do not exist; then the builder's own tests.
 ///
 /// # Errors
-/// When there are any; the builder has printed which.
+/// When something is refused or a test fails; what it is has been printed.
 pub(crate) fn check(setup: &Setup) -> Result<()> {
-    build::run(python(setup)?.args(["-m", "dashboards.builder", "--check"]))
+    build::run(python(setup)?.args(["-m", "dashboards.builder", "--check"]))?;
+    let tests =
+        ["-m", "unittest", "discover", "--start-directory", "dashboards/tests", "--top-level-directory", "."];
+    build::run(python(setup)?.args(tests))
 }
 
 fn test_rules(setup: &Setup) -> Result<()> {
