@@ -218,11 +218,18 @@ fn process_that_dies_while_writing_is_replaced_and_no_text_suffers() {
     let timed = Instant::now();
     ask(&mut sandbox, 2, &prompts);
     let whole = timed.elapsed();
+    // On a busy machine the signal may come after the last text; then once more.
+    let victims = (0..3).find_map(|_| interrupted(&mut sandbox, &prompts, &golden, whole / 6));
+    let victim = victims.expect("a process was killed while it was writing");
+    assert!(within(Duration::from_secs(5), || !sandbox.model_processes().contains(&victim)));
+}
+
+/// Kills a process after a while. Every text must be right; gives the process if it was needed again.
+fn interrupted(sandbox: &mut Sandbox, prompts: &Prompts, golden: &[Golden], after: Duration) -> Option<u32> {
     let victim = sandbox.model_processes()[0];
     let header = sandbox.header(2);
-    let payload = header.encode(&prompts.ids(), &prompts.tensor());
-    sandbox.api.offer(payload, Duration::from_secs(120));
-    std::thread::sleep(whole / 3);
+    sandbox.api.offer(header.encode(&prompts.ids(), &prompts.tensor()), Duration::from_secs(120));
+    std::thread::sleep(after);
     signal(victim, Signal::SIGKILL);
     let Some(Reply::Response(body)) = sandbox.api.reply(Duration::from_secs(120)) else {
         panic!("no answer")
@@ -231,8 +238,7 @@ fn process_that_dies_while_writing_is_replaced_and_no_text_suffers() {
     answer.check_answers(header.batch, &prompts.ids()).unwrap();
     assert!(answer.errors.is_empty(), "{:?}", answer.errors);
     assert_eq!(continued(&answer), golden.iter().map(Golden::continued).collect::<Vec<_>>());
-    assert_eq!(answer.report.process_restarts, 1);
-    assert!(within(Duration::from_secs(5), || !sandbox.model_processes().contains(&victim)));
+    (answer.report.process_restarts == 1).then_some(victim)
 }
 
 #[test]
