@@ -39,6 +39,9 @@ pub(super) fn text(report: &Report<'_>, folder: &Path) -> String {
     for (model, point, reason) in &report.given_up {
         let _ = writeln!(out, "no result: {model} at {point}: {reason}");
     }
+    if simulated > 0 {
+        out.push_str("*: simulated, not measured\n");
+    }
     let _ = writeln!(
         out,
         "\nreport.html, records.csv, records.parquet, summary.json and profiles/ are in {}",

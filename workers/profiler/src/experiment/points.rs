@@ -56,10 +56,13 @@ impl Point {
 
 impl std::fmt::Display for Point {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (processes, items) = (self.process_count, self.items);
+        let (more_processes, more_items) =
+            (if processes == 1 { "" } else { "es" }, if items == 1 { "" } else { "s" });
         write!(
             formatter,
-            "{} MiB × {} processes, {} items",
-            self.memory_mib, self.process_count, self.items
+            "{} MiB × {processes} process{more_processes}, {items} item{more_items}",
+            self.memory_mib
         )?;
         if self.concurrency > 1 { write!(formatter, ", {} at once", self.concurrency) } else { Ok(()) }
     }

@@ -107,3 +107,8 @@ fn setup(report: &Report<'_>) -> String {
     }
     out + "</dl>"
 }
+
+/// A number of items in words.
+fn items(count: u32) -> String {
+    if count == 1 { "1 item".to_owned() } else { format!("{} items", plain(f64::from(count))) }
+}

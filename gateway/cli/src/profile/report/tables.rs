@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use simulator::report::draw::escape;
 use simulator::report::number::{dollars, milliseconds, percent, plain};
 
-use super::Report;
+use super::{Report, items};
 use crate::profile::figures::Figures;
 
 fn table(head: &[&str], rows: impl Iterator<Item = (bool, Vec<String>)>) -> String {
@@ -33,16 +33,12 @@ fn cell(point: &Figures) -> String {
         count => format!(" × {count} processes"),
     };
     format!(
-        "{} MiB{processes}, {} at once: {}, {} per million{mark}",
+        "{} MiB{processes}, {}: {}, {} per million{mark}",
         plain(f64::from(point.point.memory_mib)),
         items(point.point.items),
         milliseconds(point.handler_ms),
         dollars(point.cost_per_item_usd * 1e6)
     )
-}
-
-fn items(count: u32) -> String {
-    if count == 1 { "1 item".to_owned() } else { format!("{} items", plain(f64::from(count))) }
 }
 
 pub(super) fn recommendations(report: &Report<'_>) -> String {

@@ -5,14 +5,20 @@ use simulator::report::number::{dollars, plain};
 
 use super::series::{MEMORY_TICKS, Series, chart, figure, keys, ladder, models};
 use crate::profile::figures::Figures;
-use crate::profile::report::Report;
+use crate::profile::report::{Report, items as items_of};
 
 pub(super) fn by_memory(report: &Report<'_>) -> Option<Figure> {
     let series = |at: fn(&Figures) -> f64| -> Vec<Series> {
         let of = |(place, model): (u8, &str)| {
             let (items, points) = ladder(report, model)?;
             let at = |point: &Figures| Some((f64::from(point.point.memory_mib), at(point)));
-            Some(Series::of(place, Dash::Solid, format!("{model}, {items} items"), points.into_iter(), at))
+            Some(Series::of(
+                place,
+                Dash::Solid,
+                format!("{model}, {}", items_of(items)),
+                points.into_iter(),
+                at,
+            ))
         };
         models(report).filter_map(of).collect()
     };
@@ -57,14 +63,14 @@ pub(super) fn cold_and_warm(report: &Report<'_>) -> Option<Figure> {
         times.push(Series::of(
             place,
             Dash::Solid,
-            format!("{model}, {items} items, warm"),
+            format!("{model}, {}, warm", items_of(items)),
             points.iter().copied(),
             warm,
         ));
         times.push(Series::of(
             place,
             Dash::Dashed,
-            format!("{model}, {items} items, cold"),
+            format!("{model}, {}, cold", items_of(items)),
             points.iter().copied(),
             cold,
         ));
@@ -98,7 +104,13 @@ pub(super) fn generation(report: &Report<'_>) -> Option<Figure> {
         let of = |(place, model): (u8, &str)| {
             let (items, points) = ladder(report, model)?;
             let at = |point: &Figures| Some((f64::from(point.point.memory_mib), at(point)?));
-            Some(Series::of(place, Dash::Solid, format!("{model}, {items} items"), points.into_iter(), at))
+            Some(Series::of(
+                place,
+                Dash::Solid,
+                format!("{model}, {}", items_of(items)),
+                points.into_iter(),
+                at,
+            ))
         };
         models(report).filter_map(of).collect()
     };

@@ -65,7 +65,8 @@ pub(super) fn of_model<'a>(report: &'a Report<'_>, model: &str) -> Vec<&'a Figur
     report.points.iter().filter(|point| point.model == model).collect()
 }
 
-/// The single-process points of a model, one invocation at a time, at the number of items that most memory sizes share: the smallest such.
+/// The single-process points of a model, one invocation at a time, at the number of items that most memory sizes share: the largest such, where the work
+/// outweighs what surrounds it.
 pub(super) fn ladder<'a>(report: &'a Report<'_>, model: &str) -> Option<(u32, Vec<&'a Figures>)> {
     let single = |point: &&Figures| point.point.process_count == 1 && point.point.concurrency == 1;
     let points: Vec<&Figures> = of_model(report, model).into_iter().filter(single).collect();
@@ -77,7 +78,7 @@ pub(super) fn ladder<'a>(report: &'a Report<'_>, model: &str) -> Option<(u32, Ve
         counts.push((points.iter().filter(|point| point.point.items == items).count(), items));
     }
     let most = counts.iter().map(|(count, _)| *count).max().filter(|&most| most > 1)?;
-    let (_, items) = *counts.iter().find(|(count, _)| *count == most)?;
+    let (_, items) = *counts.iter().rfind(|(count, _)| *count == most)?;
     Some((items, points.into_iter().filter(|point| point.point.items == items).collect()))
 }
 

@@ -5,7 +5,7 @@ use simulator::report::number::{dollars, plain};
 
 use super::series::{Series, chart, figure, keys, models, of_model};
 use crate::profile::figures::Figures;
-use crate::profile::report::Report;
+use crate::profile::report::{Report, items as items_of};
 
 pub(super) fn by_items(report: &Report<'_>) -> Option<Figure> {
     let series = |at: fn(&Figures) -> f64| -> Vec<Series> {
@@ -58,7 +58,7 @@ pub(super) fn concurrency(report: &Report<'_>) -> Option<Figure> {
         }
         let line = || points.iter().copied().filter(|point| shape(point) == best);
         let at_once = |point: &Figures| f64::from(point.point.concurrency);
-        let label = format!("{model}, {} MiB, {} items each", best.0, best.2);
+        let label = format!("{model}, {} MiB, {} each", best.0, items_of(best.2));
         times.push(Series::of(place, Dash::Solid, format!("{label}, warm"), line(), |point| {
             Some((at_once(point), point.total_ms))
         }));
@@ -111,7 +111,7 @@ pub(super) fn speed_up(report: &Report<'_>) -> Option<Figure> {
         let line = || points.iter().copied().filter(|point| shape(point) == best);
         let Some(one) = line().find(|point| point.point.process_count == 1) else { continue };
         let processes = |point: &Figures| f64::from(point.point.process_count);
-        let label = format!("{model}, {} MiB, {} items", best.0, best.1);
+        let label = format!("{model}, {} MiB, {}", best.0, items_of(best.1));
         walls.push(Series::of(place, Dash::Solid, label, line(), |point| {
             Some((processes(point), one.handler_ms / point.handler_ms))
         }));
