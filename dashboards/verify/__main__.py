@@ -1,4 +1,4 @@
-"""Loads a gateway, lets Prometheus scrape it, and counts panels without data. Exit code 1 if there are any."""
+"""Loads a gateway, lets Prometheus scrape it, and counts panels without data. Exit code 1 if there are any, or if a rule fails."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from .load import Load
-from .queries import Span, ask
+from .queries import Span, ask, rules
 from .stack import Parts, Stack
 
 RULES_SECONDS = 6
@@ -28,14 +28,21 @@ def main() -> int:
         span = Span(begin, begin + arguments.seconds)
         time.sleep(RULES_SECONDS)
         panels, annotations = ask(stack.prometheus_url, FOLDER / "generated", span)
-        complaints = _check_metrics(stack.metrics())
-    report = _report(panels, annotations, complaints, dict(sorted(load.answers.items())), stack.has_jobs)
+        broken, active = rules(stack.prometheus_url)
+        checked = {
+            "rules_with_errors": broken,
+            "alerts_active": active,
+            "check_metrics_complaints": _check_metrics(stack.metrics()),
+            "gateway_has_jobs": stack.has_jobs,
+            "answers_by_status": dict(sorted(load.answers.items())),
+        }
+    report = {**_report(panels, annotations), **checked}
     if arguments.data:
         _write_data(arguments.data, panels, annotations, span)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _show(report)
-    return 1 if report["panels_without_data"] else 0
+    return 1 if report["panels_without_data"] or report["rules_with_errors"] else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,7 +65,7 @@ def _check_metrics(text: str) -> list[str]:
     return [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
 
 
-def _report(panels: list, annotations: list, complaints: list[str], answers: dict[str, int], has_jobs: bool) -> dict:
+def _report(panels: list, annotations: list) -> dict:
     def names(answers: list, wanted) -> list[str]:
         return [f"{answer.dashboard}: {answer.panel['title']}" for answer in answers if wanted(answer)]
 
@@ -74,9 +81,6 @@ def _report(panels: list, annotations: list, complaints: list[str], answers: dic
         "panels_always_zero": names(panels, lambda answer: answer.is_always_zero),
         "annotations": len(annotations),
         "annotations_without_data": names(annotations, lambda answer: not answer.has_data),
-        "check_metrics_complaints": complaints,
-        "gateway_has_jobs": has_jobs,
-        "answers_by_status": answers,
     }
 
 
@@ -100,8 +104,11 @@ def _show(report: dict) -> None:
         print(f"  always zero  {name}")
     for name in report["annotations_without_data"]:
         print(f"  no moments   {name} (annotation)")
+    for line in report["rules_with_errors"]:
+        print(f"  rule fails   {line}")
     for line in report["check_metrics_complaints"]:
         print(f"  promtool     {line}")
+    print(f"alerts: {', '.join(report['alerts_active']) or 'none'}")
     print(f"answers by status: {report['answers_by_status']}")
 
 

@@ -76,6 +76,16 @@ def ask(prometheus: str, folder: Path, span: Span) -> tuple[list[Answer], list[A
     return panels, annotations
 
 
+def rules(prometheus: str) -> tuple[list[str], list[str]]:
+    """Rules that could not be evaluated, and alerts that are pending or firing."""
+    with urllib.request.urlopen(f"{prometheus}/api/v1/rules", timeout=60) as answer:
+        groups = json.load(answer)["data"]["groups"]
+    every = [rule for group in groups for rule in group["rules"]]
+    broken = [f"{rule['name']}: {rule.get('lastError')}" for rule in every if rule["health"] == "err"]
+    active = [f"{alert['labels']['alertname']} ({alert['state']})" for rule in every for alert in rule.get("alerts", [])]
+    return broken, sorted(set(active))
+
+
 def _series(prometheus: str, queries: list[tuple[str, str, str]], span: Span) -> list[dict]:
     found = []
     for expression, legend, reference in queries:
