@@ -113,11 +113,11 @@ impl Gateway for Served {
                 function: configured.function,
                 qualifier: largest.qualifier.clone(),
                 memory_mib: largest.memory_mib.0,
-                process_count: u32::from(largest.process_count),
+                process_count: largest.process_count,
             },
             chunk: ChunkPlan {
                 max_items: chunk_items.max(1),
-                max_request_bytes: u64::from(plan.max_request_payload_bytes),
+                max_request_bytes: plan.max_request_payload_bytes,
             },
             architecture: configured.architecture,
             prices: Arc::new(self.host.settings().prices.clone()),
