@@ -5,5 +5,6 @@ mod bounds;
 mod durable;
 mod faults;
 mod formats;
+mod killed;
 mod postgres;
 mod support;

@@ -169,6 +169,18 @@ pub(crate) async fn world_of(manifest: &str, server: Option<Server>) -> World {
 }
 
 impl World {
+    /// The world of another process, whose folder is not ours to remove: only its store and model.
+    pub(crate) fn at(store: Store, manifest: &str) -> Self {
+        let manifest = Arc::new(ModelManifest::parse(manifest).unwrap());
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            store,
+            manifest,
+            progress: Arc::default(),
+            _server: None,
+        }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -217,6 +229,10 @@ impl World {
     }
 
     pub(crate) fn context(&self, spec: &JobSpec, stop: watch::Receiver<bool>) -> RunContext {
+        self.context_in(self.folder.path(), spec, stop)
+    }
+
+    pub(crate) fn context_in(&self, spool: &Path, spec: &JobSpec, stop: watch::Receiver<bool>) -> RunContext {
         let codec =
             ColumnCodec::new(self.manifest.clone(), &spec.input.id_field, &spec.input.columns).unwrap();
         RunContext {
@@ -226,7 +242,7 @@ impl World {
             architecture: Architecture::X86_64,
             capacity: Arc::new(Unshared),
             progress: self.progress.clone(),
-            spool: self.folder.path().to_owned(),
+            spool: spool.to_owned(),
             stop,
         }
     }
