@@ -1,4 +1,4 @@
-"""Deploys Penstock to AWS with CloudFormation, and takes it away again. Needs Python 3.11, the `aws` command and the built binaries.
+"""Deploys Penstock to AWS with CloudFormation, and takes it away again. Needs the built binaries; `deploy.sh` brings boto3.
 
 Order: bucket, packages, worker stack, memory ladder (`penstock provision`), gateway stack. Each step is idempotent: a second run
 says what is there already, one that was cut off is finished by the next. `down` goes backwards and ends with a list of what is left.
@@ -7,17 +7,25 @@ says what is there already, one that was cut off is finished by the next. `down`
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 import artifacts
 from artifacts import ArtifactError, digest
 
 TEMPLATES = artifacts.DEPLOY / "cloudformation"
+# Amazon's slowest part here, a load balancer with its group, takes under ten minutes.
+STACK_MINUTES = 30
+POLL_SECONDS = 2.0
 STACKS = ("storage", "worker", "gateway")
 
 
@@ -27,61 +35,90 @@ def say(text: str) -> None:
 
 
 class Aws:
-    """The `aws` command for one region."""
+    """The services of one region. Credentials and, for a stand-in, AWS_ENDPOINT_URL come from the environment."""
 
     def __init__(self, region: str) -> None:
-        self.region = region
+        self.cloudformation = boto3.client("cloudformation", region_name=region)
+        self.s3 = boto3.client("s3", region_name=region)
 
-    def run(self, *words: str, is_missing_fine: bool = False) -> str:
-        """Runs it and gives its output; fails with its own words. With `is_missing_fine` a missing thing is empty output."""
-        done = subprocess.run(["aws", "--region", self.region, *words], capture_output=True, text=True)
-        if done.returncode == 0:
-            return done.stdout
-        if is_missing_fine and any(word in done.stderr for word in ("does not exist", "NoSuchBucket", "NotFound")):
-            return ""
-        raise ArtifactError(f"`aws {' '.join(words[:3])}` failed: {done.stderr.strip()}")
+    def describe(self, stack: str) -> dict[str, Any]:
+        """What there is of a stack; empty if there is none."""
+        try:
+            found = self.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return {}
+            raise
+        return found[0] if found and found[0]["StackStatus"] != "DELETE_COMPLETE" else {}
 
     def outputs(self, stack: str) -> dict[str, str]:
         """A stack's outputs; empty without such a stack."""
-        text = self.run("cloudformation", "describe-stacks", "--stack-name", stack, "--output", "json", is_missing_fine=True)
-        stacks = json.loads(text)["Stacks"] if text else []
-        return {pair["OutputKey"]: pair["OutputValue"] for pair in stacks[0].get("Outputs", [])} if stacks else {}
+        return {pair["OutputKey"]: pair["OutputValue"] for pair in self.describe(stack).get("Outputs", [])}
+
+    def settle(self, stack: str) -> str:
+        """Waits until nothing is in progress; gives the status, empty if there is no such stack."""
+        end = time.monotonic() + STACK_MINUTES * 60
+        while (status := str(self.describe(stack).get("StackStatus", ""))).endswith("_IN_PROGRESS"):
+            if time.monotonic() > end:
+                raise ArtifactError(f"stack {stack} is still {status} after {STACK_MINUTES} minutes")
+            time.sleep(POLL_SECONDS)
+        return status
 
     def deploy(self, stack: str, template: str, parameters: dict[str, object]) -> dict[str, str]:
         """Makes or updates a stack and waits."""
-        say(f"stack {stack}")
-        overrides = [f"{key}={value}" for key, value in parameters.items()]
-        words = ["cloudformation", "deploy", "--stack-name", stack, "--template-file", str(TEMPLATES / template)]
-        words += ["--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--tags", "application=penstock"]
-        self.run(*words, *(["--parameter-overrides", *overrides] if overrides else []))
+        status = self.settle(stack)
+        if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"):
+            say(f"stack {stack} was never complete: deleting it first")
+            self.delete(stack)
+            status = ""
+        order: dict[str, Any] = {
+            "StackName": stack,
+            "TemplateBody": (TEMPLATES / template).read_text(),
+            "Parameters": [{"ParameterKey": key, "ParameterValue": str(value)} for key, value in parameters.items()],
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Tags": [{"Key": "application", "Value": "penstock"}],
+        }
+        say(f"stack {stack}: {'updating' if status else 'making'}")
+        try:
+            self.cloudformation.update_stack(**order) if status else self.cloudformation.create_stack(**order)
+        except ClientError as error:
+            if "No updates are to be performed" not in str(error):
+                raise
+            say(f"stack {stack}: nothing to do")
+        status = self.settle(stack)
+        if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+            events = self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+            failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
+            reasons = [f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}" for event in failed]
+            raise ArtifactError("\n".join([f"stack {stack} is {status}", *reasons]))
         return self.outputs(stack)
+
+    def delete(self, stack: str) -> None:
+        """Deletes a stack and waits."""
+        self.cloudformation.delete_stack(StackName=stack)
+        if status := self.settle(stack):
+            raise ArtifactError(f"stack {stack} is {status}, not deleted: see its events")
 
     def upload(self, bucket: str, key: str, data: bytes) -> None:
         """Puts an object unless its key, which holds its digest, is there already."""
-        listed = self.run("s3api", "list-objects-v2", "--bucket", bucket, "--prefix", key, "--query", "KeyCount", "--output", "text")
-        if listed.strip() == "1":
+        if self.s3.list_objects_v2(Bucket=bucket, Prefix=key).get("KeyCount"):
             say(f"s3://{bucket}/{key} is there already")
             return
         say(f"s3://{bucket}/{key} ({len(data) >> 10} KiB)")
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(data)
-            file.flush()
-            self.run("s3", "cp", "--only-show-errors", file.name, f"s3://{bucket}/{key}")
+        self.s3.upload_fileobj(io.BytesIO(data), bucket, key)
 
     def empty(self, bucket: str) -> None:
         """Deletes all versions of all objects."""
-        for kind in ("Versions", "DeleteMarkers"):
-            while True:
-                query = f"{kind}[:500].{{Key: Key, VersionId: VersionId}}"
-                text = self.run(
-                    "s3api", "list-object-versions", "--bucket", bucket, "--query", query, "--output", "json", is_missing_fine=True
-                )
-                objects = json.loads(text or "null") or []
-                if not objects:
-                    break
-                say(f"deleting {len(objects)} objects of s3://{bucket}")
-                order = json.dumps({"Objects": objects, "Quiet": True})
-                self.run("s3api", "delete-objects", "--bucket", bucket, "--delete", order)
+        while True:
+            page = self.s3.list_object_versions(Bucket=bucket, MaxKeys=500)
+            found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+            if not found:
+                return
+            say(f"deleting {len(found)} object versions of s3://{bucket}")
+            objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+            done = self.s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            if done.get("Errors"):
+                raise ArtifactError(f"s3://{bucket} cannot be emptied: {done['Errors'][0]}")
 
 
 def configuration(options: argparse.Namespace, bucket: str) -> str:
@@ -90,6 +127,7 @@ def configuration(options: argparse.Namespace, bucket: str) -> str:
         return Path(options.config).read_text()
     sizes = sorted(options.memory)
     base = options.base_memory
+    copy = f'copy = "s3://{bucket}/state"' if options.state_copy == "s3" else "# no copy: a replaced host learns anew"
     return f"""# Written by deploy.py.
 [listen]
 public_address = "0.0.0.0:8080" # the security group lets the load balancer in, nobody else
@@ -101,7 +139,7 @@ invoke_timeout_ms = {(options.timeout_seconds + 5) * 1000}
 
 [state]
 directory = "/var/lib/penstock/state"
-copy = "s3://{bucket}/state"
+{copy}
 
 [log]
 format = "json"
@@ -216,8 +254,7 @@ def down(options: argparse.Namespace) -> None:
                 if key in outputs:
                     aws.empty(outputs[key])
         say(f"deleting stack {stack}")
-        aws.run("cloudformation", "delete-stack", "--stack-name", stack)
-        aws.run("cloudformation", "wait", "stack-delete-complete", "--stack-name", stack)
+        aws.delete(stack)
     say("nothing is left of these stacks")
 
 
@@ -241,6 +278,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     add("--reserved-concurrency", type=int, default=-1)
     add("--max-in-flight", type=int, default=100)
     add("--slo-ms", type=float, default=500.0)
+    add("--state-copy", choices=("s3", "none"), default="s3", help="copy of what was learned, for replaced hosts")
     add("--config", help="a configuration of your own instead of the one written here; its function must be --function")
     add("--bootstrap", default=str(artifacts.ROOT / "target/release/bootstrap"))
     add("--penstock", default=str(artifacts.ROOT / "target/release/penstock"), help="runs here, for `provision`")
@@ -272,7 +310,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     try:
         up(options) if options.command == "up" else down(options)
-    except (ArtifactError, OSError) as error:
+    except (ArtifactError, BotoCoreError, ClientError, OSError) as error:
         say(str(error))
         return 1
     return 0

@@ -1,3 +1,4 @@
 #!/bin/sh
 # Deletes everything that deploy.sh made, the learned state included.
-exec python3 "$(dirname "$0")/deploy.py" down "$@"
+set -eu
+exec "$(dirname "$0")/python.sh" deploy.py down "$@"

@@ -18,24 +18,27 @@ import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 DEPLOY = Path(__file__).resolve().parent
 ROOT = DEPLOY.parent
 
 # What a deployment makes, and how the stand-in lists it: service, operation, path of the names.
 LISTINGS = {
-    "stacks": ("cloudformation", "describe-stacks", "Stacks[].StackName"),
-    "buckets": ("s3api", "list-buckets", "Buckets[].Name"),
-    "functions": ("lambda", "list-functions", "Functions[].FunctionName"),
-    "roles": ("iam", "list-roles", "Roles[].RoleName"),
-    "instance profiles": ("iam", "list-instance-profiles", "InstanceProfiles[].InstanceProfileName"),
-    "log groups": ("logs", "describe-log-groups", "logGroups[].logGroupName"),
-    "alarms": ("cloudwatch", "describe-alarms", "MetricAlarms[].AlarmName"),
-    "load balancers": ("elbv2", "describe-load-balancers", "LoadBalancers[].LoadBalancerName"),
-    "target groups": ("elbv2", "describe-target-groups", "TargetGroups[].TargetGroupName"),
-    "launch templates": ("ec2", "describe-launch-templates", "LaunchTemplates[].LaunchTemplateName"),
-    "scaling groups": ("autoscaling", "describe-auto-scaling-groups", "AutoScalingGroups[].AutoScalingGroupName"),
-    "security groups": ("ec2", "describe-security-groups", "SecurityGroups[].GroupId"),
+    "stacks": ("cloudformation", "describe_stacks", "Stacks", "StackName"),
+    "buckets": ("s3", "list_buckets", "Buckets", "Name"),
+    "functions": ("lambda", "list_functions", "Functions", "FunctionName"),
+    "roles": ("iam", "list_roles", "Roles", "RoleName"),
+    "instance profiles": ("iam", "list_instance_profiles", "InstanceProfiles", "InstanceProfileName"),
+    "log groups": ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+    "alarms": ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    "load balancers": ("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
+    "target groups": ("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupName"),
+    "launch templates": ("ec2", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateName"),
+    "scaling groups": ("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups", "AutoScalingGroupName"),
+    "security groups": ("ec2", "describe_security_groups", "SecurityGroups", "GroupId"),
 }
 
 
@@ -77,27 +80,28 @@ class StandIn:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        own = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port)}
+        own = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port), "IOT_MTLS_ENABLED": "0"}
         self.log = (folder / "standin.log").open("wb")
         command = [sys.executable, "-m", "ministack"]
         self.process = subprocess.Popen(command, env=os.environ | own, cwd=folder, stdout=self.log, stderr=self.log)
         wait_for(f"{self.url}/_ministack/health", self.process, 60)
 
-    def aws(self, *words: str) -> str:
-        """Runs the `aws` command against it."""
-        return subprocess.run(["aws", *words], env=self.environment, check=True, capture_output=True, text=True).stdout
+    def client(self, service: str) -> Any:
+        """A client of one service."""
+        return boto3.client(
+            service, region_name="us-east-1", endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
+        )
 
     def listing(self) -> dict[str, list[str]]:
         """Names of everything a deployment may make."""
         found = {}
-        for what, (service, operation, query) in LISTINGS.items():
-            names = json.loads(self.aws(service, operation, "--query", query, "--output", "json"))
-            found[what] = sorted(names or [])
-        # A deleted stack stays listed for ninety days.
-        live = self.aws("cloudformation", "describe-stacks", "--query", "Stacks[?StackStatus!='DELETE_COMPLETE'].StackName", "--output", "json")
-        found["stacks"] = sorted(json.loads(live))
+        for what, (service, operation, member, name) in LISTINGS.items():
+            things = getattr(self.client(service), operation)()[member]
+            # A deleted stack stays listed for ninety days.
+            found[what] = sorted(thing[name] for thing in things if thing.get("StackStatus") != "DELETE_COMPLETE")
         return found
 
     def stop(self) -> None:
@@ -115,29 +119,27 @@ def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> dic
     return {what: new for what, names in after.items() if (new := [name for name in names if name not in before[what]])}
 
 
-def run(tool: str, options: argparse.Namespace, stand_in: StandIn, *words: str) -> None:
-    """Runs deploy.sh or destroy.sh as a person would."""
-    subprocess.run([str(DEPLOY / tool), "--name", "trial", *words], env=stand_in.environment, check=True)
+def run(command: str, stand_in: StandIn, *words: str) -> None:
+    """Runs what deploy.sh and destroy.sh run."""
+    subprocess.run([sys.executable, str(DEPLOY / "deploy.py"), command, "--name", "trial", *words], env=stand_in.environment, check=True)
 
 
 def deploy(options: argparse.Namespace, stand_in: StandIn, model: Path, model_in: str) -> None:
     """One deployment, into a network made for it."""
-    run("deploy.sh", options, stand_in, "--model-dir", str(model), "--model-in", model_in, "--memory", "512,1024,1769",
+    run("up", stand_in, "--model-dir", str(model), "--model-in", model_in, "--memory", "512,1024,1769",
         "--penstock", str(options.penstock), "--bootstrap", str(options.bootstrap), "--onnxruntime", str(options.onnxruntime),
         "--max-glibc", "2.99",  # the function runs on this machine
-        "--vpc", options.vpc, "--subnets", options.subnets, "--image-parameter", "/penstock/image")  # fmt: skip
+        "--vpc", options.vpc, "--subnets", options.subnets, "--image-parameter", "/penstock/image", "--state-copy", options.state_copy)  # fmt: skip
 
 
 def serve(options: argparse.Namespace, stand_in: StandIn, folder: Path, model: Path) -> dict[str, object]:
     """Runs the gateway with the deployed configuration and sends one request."""
-    words = ("cloudformation", "describe-stacks", "--stack-name", "trial-storage", "--query", "Stacks[0].Outputs", "--output", "json")
-    bucket = {pair["OutputKey"]: pair["OutputValue"] for pair in json.loads(stand_in.aws(*words))}["ArtifactsBucket"]
-    keys = json.loads(
-        stand_in.aws("s3api", "list-objects-v2", "--bucket", bucket, "--prefix", "config/", "--query",
-                     "sort_by(Contents,&LastModified)[].Key", "--output", "json"))  # fmt: skip
-    host = folder / f"host-{model.name}-{len(keys)}"
-    host.mkdir()
-    stand_in.aws("s3", "cp", "--only-show-errors", f"s3://{bucket}/{keys[-1]}", str(host / "config.tar.gz"))
+    outputs = stand_in.client("cloudformation").describe_stacks(StackName="trial-storage")["Stacks"][0]["Outputs"]
+    bucket = {pair["OutputKey"]: pair["OutputValue"] for pair in outputs}["ArtifactsBucket"]
+    s3 = stand_in.client("s3")
+    configs = sorted(s3.list_objects_v2(Bucket=bucket, Prefix="config/")["Contents"], key=lambda one: one["LastModified"])
+    host = Path(tempfile.mkdtemp(prefix="host-", dir=folder))
+    s3.download_file(bucket, configs[-1]["Key"], str(host / "config.tar.gz"))
     subprocess.run(["tar", "-xzf", "config.tar.gz"], cwd=host, check=True)
     public, admin = free_port(), free_port()
     sets = [f"listen.public_address=127.0.0.1:{public}", f"listen.admin_address=127.0.0.1:{admin}", "state.directory=state",
@@ -177,26 +179,27 @@ def request(model: Path) -> bytes:
 
 def trial(options: argparse.Namespace, stand_in: StandIn, folder: Path) -> dict[str, object]:
     """The whole: deploy, serve, deploy again, serve with the model in S3, destroy."""
-    options.vpc = stand_in.aws("ec2", "create-vpc", "--cidr-block", "10.0.0.0/16", "--query", "Vpc.VpcId", "--output", "text").strip()
-    subnets = []
-    for index, zone in enumerate("ab"):
-        words = ("ec2", "create-subnet", "--vpc-id", options.vpc, "--cidr-block", f"10.0.{index}.0/24", "--availability-zone")
-        subnets.append(stand_in.aws(*words, f"us-east-1{zone}", "--query", "Subnet.SubnetId", "--output", "text").strip())
+    ec2 = stand_in.client("ec2")
+    options.vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=options.vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"]["SubnetId"]
+        for index, zone in enumerate("ab")
+    ]
     options.subnets = ",".join(subnets)
-    stand_in.aws("ssm", "put-parameter", "--name", "/penstock/image", "--type", "String", "--value", "ami-12345678")
+    stand_in.client("ssm").put_parameter(Name="/penstock/image", Type="String", Value="ami-12345678")
     before = stand_in.listing()
     model = Path(options.model_dir)
     report: dict[str, object] = {}
     deploy(options, stand_in, model, "zip")
     report["made"] = difference(before, made := stand_in.listing())
-    aliases = ("lambda", "list-aliases", "--function-name", f"trial-{model.name}", "--query", "Aliases[].[Name,FunctionVersion]")
-    report["aliases"] = json.loads(stand_in.aws(*aliases, "--output", "json"))
+    aliases = stand_in.client("lambda").list_aliases(FunctionName=f"trial-{model.name}")["Aliases"]
+    report["aliases"] = {alias["Name"]: alias["FunctionVersion"] for alias in aliases}
     report["served, model in the zip"] = serve(options, stand_in, folder, model)
     deploy(options, stand_in, model, "zip")
     report["made by a second run"] = difference(made, stand_in.listing())
     deploy(options, stand_in, model, "s3")
     report["served, model in S3"] = serve(options, stand_in, folder, model)
-    run("destroy.sh", options, stand_in)
+    run("down", stand_in)
     report["left"] = difference(before, stand_in.listing())
     return report
 
@@ -208,6 +211,7 @@ def main() -> int:
     parser.add_argument("--bootstrap", type=Path, default=ROOT / "target/release/bootstrap")
     parser.add_argument("--onnxruntime", type=Path, default=ROOT / "target/penstock/onnxruntime/lib/libonnxruntime.so")
     parser.add_argument("--model-dir", type=Path, default=ROOT / "target/penstock/models/imdb-sentiment")
+    parser.add_argument("--state-copy", choices=("s3", "none"), default="s3")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-standin-") as name:
