@@ -6,7 +6,7 @@
 //!
 //! `--traces DIR` takes published traces, else generated ones of the same kinds; `--quick` a fixed subset; `--all` every cell; `--seeds N`;
 //! `--max-rate R` leaves busier cells out; `--resume FILE` appends each finished cell and seed to a file and skips what is in it; `--threads N`; `--only WORD` cells whose name holds it;
-//! `--plans` prints each run's last plan; `--check-oracle` pits the oracle against every plan that is nearly best by the formula; `--arithmetic` measures the table of "what the
+//! `--again FILE` runs Penstock alone and takes everybody else from such a file; `--plans` prints each run's last plan, and what Penstock did; `--check-oracle` pits the oracle against every plan that is nearly best by the formula; `--arithmetic` measures the table of "what the
 //! arithmetic says"; `--json FILE`.
 #![allow(
     clippy::print_stdout,
@@ -46,6 +46,8 @@ pub struct Arguments {
     /// Requests per second above which cells are left out.
     pub max_rate: f64,
     pub resume: Option<PathBuf>,
+    /// Figures of all other policies.
+    pub again: Option<PathBuf>,
     pub only: Option<String>,
     pub shows_plans: bool,
     pub json: Option<PathBuf>,
@@ -79,6 +81,7 @@ fn parse() -> Arguments {
         threads: 2,
         max_rate: f64::INFINITY,
         resume: None,
+        again: None,
         only: None,
         shows_plans: false,
         json: None,
@@ -96,6 +99,7 @@ fn parse() -> Arguments {
             "--threads" => arguments.threads = value().parse().unwrap(),
             "--max-rate" => arguments.max_rate = value().parse().unwrap(),
             "--resume" => arguments.resume = Some(value().into()),
+            "--again" => arguments.again = Some(value().into()),
             "--only" => arguments.only = Some(value()),
             "--json" => arguments.json = Some(value().into()),
             "--plans" => arguments.shows_plans = true,

@@ -71,13 +71,28 @@ pub fn run(world: &World, seed: u64, plans: &mut Option<Plans>) -> Results {
     let Some(plans) = plans else { return results };
     add_bounds(world, seed, plans, &mut results);
     add_baselines(world, seed, plans, &mut results);
+    results.insert("grey_box", grey_box(world, seed));
+    results
+}
+
+/// Penstock.
+pub fn grey_box(world: &World, seed: u64) -> Outcome {
     let grey = TunerController::new(
         world.settings(PolicyKind::GreyBox, seed),
         world.known.base.clone(),
         world.account.economics.clone(),
     );
-    results.insert("grey_box", paid(world, Box::new(grey.unwrap()), seed, Records::None).0);
-    results
+    let (outcome, report) = paid(world, Box::new(grey.unwrap()), seed, Records::None);
+    if world.shows_plans {
+        for event in &report.events {
+            println!(
+                "{:>9.1} {}",
+                event.at.as_nanos() as f64 / 1e9,
+                serde_json::to_string(&event.what).unwrap()
+            );
+        }
+    }
+    outcome
 }
 
 fn paid(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -31,7 +32,8 @@ pub fn run_all(arguments: &Arguments) -> Vec<CellRuns> {
     if let Some(word) = &arguments.only {
         cells.retain(|cell| cell.name().contains(word.as_str()));
     }
-    let known = before(arguments);
+    let known = before(arguments.resume.as_ref());
+    let others = before(arguments.again.as_ref());
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Done { weight: 0.0, runs: known });
     let all: f64 = cells.iter().map(weight).sum();
@@ -40,7 +42,7 @@ pub fn run_all(arguments: &Arguments) -> Vec<CellRuns> {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {
                 while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    one_cell(cell, arguments, &done);
+                    one_cell(cell, arguments, others.get(&cell.name()), &done);
                     let mut done = done.lock().unwrap();
                     done.weight += weight(cell);
                     let seconds = began.elapsed().as_secs_f64();
@@ -74,9 +76,9 @@ fn weight(cell: &Cell) -> f64 {
 }
 
 /// What a file holds of earlier runs.
-fn before(arguments: &Arguments) -> Runs {
+fn before(path: Option<&PathBuf>) -> Runs {
     let mut runs = Runs::new();
-    let Some(path) = &arguments.resume else { return runs };
+    let Some(path) = path else { return runs };
     let Ok(text) = std::fs::read_to_string(path) else { return runs };
     for line in text.lines() {
         // The last line may be half written.
@@ -87,7 +89,8 @@ fn before(arguments: &Arguments) -> Runs {
     runs
 }
 
-fn one_cell(cell: &Cell, arguments: &Arguments, done: &Mutex<Done>) {
+/// Runs the seeds that are missing; Penstock alone where the `others` are known.
+fn one_cell(cell: &Cell, arguments: &Arguments, others: Option<&BTreeMap<u64, Value>>, done: &Mutex<Done>) {
     let name = cell.name();
     let known: BTreeSet<u64> =
         done.lock().unwrap().runs.get(&name).map(|seeds| seeds.keys().copied().collect()).unwrap_or_default();
@@ -97,9 +100,18 @@ fn one_cell(cell: &Cell, arguments: &Arguments, done: &Mutex<Done>) {
     }
     let mut plans = None;
     for seed in (1..=arguments.seeds).filter(|seed| !known.contains(seed)) {
-        let results = policies::run(&world, seed, &mut plans);
-        let policies: Value =
-            results.iter().map(|(policy, outcome)| ((*policy).to_owned(), outcome.json())).collect();
+        let policies = match (others.and_then(|seeds| seeds.get(&seed)), &arguments.again) {
+            (Some(known), _) => {
+                let mut known = known.clone();
+                known["grey_box"] = policies::grey_box(&world, seed).json();
+                known
+            }
+            (None, Some(_)) => continue,
+            (None, None) => {
+                let results = policies::run(&world, seed, &mut plans);
+                results.iter().map(|(policy, outcome)| ((*policy).to_owned(), outcome.json())).collect()
+            }
+        };
         let mut done = done.lock().unwrap();
         if let Some(path) = &arguments.resume {
             let line = json!({ "name": name, "seed": seed, "policies": policies });
