@@ -159,7 +159,7 @@ fn a_job_killed_at_random_moments_writes_what_an_undisturbed_one_writes() {
 #[test]
 fn a_dry_run_says_what_it_would_take_and_invokes_nothing() {
     let world = World::start();
-    let input = world.input(5000);
+    let input = world.input(1500);
     let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../simulator/profiles/minilm-16.toml");
     let mut command = world.bulk("run");
     command.arg("--config").arg(world.path("penstock.toml")).args(["--model", "identity", "--column", "x"]);
@@ -167,7 +167,7 @@ fn a_dry_run_says_what_it_would_take_and_invokes_nothing() {
     command.args(["--memory", "1024,1769", "--finish-within", "5m", "--dry-run", "--profile"]).arg(&profile);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
-    for part in ["5000 lines", "predicted: ", "invocations on", "nothing was invoked"] {
+    for part in ["1500 lines", "predicted: ", "invocations on", "nothing was invoked"] {
         assert!(text(&output).contains(part), "`{part}` in {}", text(&output));
     }
     assert!(!world.path("out.jsonl").exists() && !world.path("state").exists());
