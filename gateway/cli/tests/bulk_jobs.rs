@@ -1,6 +1,11 @@
 //! `penstock bulk` as a process, against the local Lambda with the real worker and the identity model: killed again and again, planned without
 //! a call, cancelled, and with its data in an object store.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may panic"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
