@@ -218,7 +218,7 @@ def up(options: argparse.Namespace) -> None:
         "FunctionName": options.function, "Architecture": options.architecture, "BaseMemoryMiB": options.base_memory,
         "TimeoutSeconds": options.timeout_seconds, "CodeBucket": bucket, "CodeKey": code_key,
         "ReservedConcurrency": options.reserved_concurrency, "AlarmTopicArn": options.alarm_topic,
-        "BudgetUsd": options.budget_usd, "BudgetEmail": options.budget_email, **model,
+        "S3EndpointUrl": os.environ.get("AWS_ENDPOINT_URL", ""), "BudgetUsd": options.budget_usd, "BudgetEmail": options.budget_email, **model,
     }  # fmt: skip
     aws.deploy(f"{options.name}-worker", "worker.yaml", parameters)
     text = configuration(options, bucket)

@@ -20,7 +20,7 @@ variable "architecture" {
 }
 
 variable "worker_zip" {
-  description = "The worker's package, made by deploy/package.py. Empty with image_uri."
+  description = "The worker's package, made by deploy/release.py. Empty with image_uri."
   type        = string
   default     = ""
 }
@@ -92,7 +92,7 @@ variable "provisioner_principal_arn" {
 }
 
 variable "gateway" {
-  description = "The gateways' network, host and packages; null deploys the worker only. Paths of archives are made by deploy/package.py."
+  description = "The gateways' network, host and packages; null deploys the worker only. The archives are those of deploy/release.py and a tar.gz of penstock.toml with models/."
   type = object({
     vpc_id          = string
     subnet_ids      = list(string)
@@ -111,4 +111,10 @@ variable "gateway" {
     condition     = var.gateway == null || try(var.gateway.is_internal || var.gateway.certificate_arn != "", false)
     error_message = "A load balancer on the internet needs a certificate."
   }
+}
+
+variable "s3_endpoint_url" {
+  description = "Another address of S3 for the worker, such as a VPC endpoint's."
+  type        = string
+  default     = ""
 }

@@ -98,8 +98,9 @@ resource "aws_lambda_function" "worker" {
 
   environment {
     variables = {
-      RUST_LOG          = "warn"
-      PENSTOCK_MODEL_S3 = local.has_model ? "s3://${aws_s3_bucket.artifacts.id}/${local.model_prefix}" : ""
+      RUST_LOG             = "warn"
+      PENSTOCK_S3_ENDPOINT = var.s3_endpoint_url
+      PENSTOCK_MODEL_S3    = local.has_model ? "s3://${aws_s3_bucket.artifacts.id}/${local.model_prefix}" : ""
     }
   }
 

@@ -13,7 +13,7 @@ bucket=${location%%/*}
 prefix=${location#*/}
 folder=/tmp/penstock-model
 
-endpoint=${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-}}
+endpoint=${PENSTOCK_S3_ENDPOINT:-}
 if [ -n "$endpoint" ]; then base="$endpoint/$bucket/$prefix"; else base="https://$bucket.s3.$AWS_REGION.amazonaws.com/$prefix"; fi
 
 # Credentials go in by standard input: arguments can be read by every process.
