@@ -62,16 +62,8 @@ impl Location {
                 Self::of_file(location, &path)
             }
             "s3" => {
-                let bucket = url.host_str().filter(|bucket| !bucket.is_empty());
-                let bucket = bucket.ok_or_else(|| unusable("it names no bucket".to_owned()))?;
-                use_ring();
-                let store = AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_allow_http(true) // an endpoint of the environment may be a loopback stand-in
-                    .build()
-                    .map_err(|source| LocationError::Store { location: location.to_owned(), source })?;
-                let path = Path::from_url_path(url.path()).map_err(|error| unusable(error.to_string()))?;
-                Ok(Self { store: Arc::new(store), path, file: None })
+                let (store, path) = s3(location)?;
+                Ok(Self { store, path, file: None })
             }
             other => Err(unusable(format!("`{other}` is not known"))),
         }
@@ -90,6 +82,30 @@ impl Location {
         let file = self.file.as_ref().map(|file| file.join(name));
         Self { store: self.store.clone(), path: self.path.clone().join(name), file }
     }
+}
+
+/// Connects to the store of an `s3://bucket/key` URL; nothing is read.
+///
+/// # Errors
+/// When the URL names no bucket, or the environment does not configure S3.
+pub fn s3(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), LocationError> {
+    let unusable = |reason: String| LocationError::Unusable { location: url.to_owned(), reason };
+    let (bucket, key) = url
+        .strip_prefix("s3://")
+        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        .filter(|(bucket, _)| !bucket.is_empty())
+        .ok_or_else(|| unusable("it names no bucket".to_owned()))?;
+    let path = Path::parse(key).map_err(|error| unusable(error.to_string()))?;
+    let is_plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|endpoint| endpoint.starts_with("http://")));
+    use_ring();
+    let store = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_allow_http(is_plain) // who names such an endpoint means it
+        .build()
+        .map_err(|source| LocationError::Store { location: url.to_owned(), source })?;
+    Ok((Arc::new(store), path))
 }
 
 /// TLS for S3: the library that the SDK uses too.

@@ -58,6 +58,7 @@ fn plan(max_batch_size: u32, max_queue_delay: Duration) -> ServingPlan {
             process_count: 2,
         }],
         canary: None,
+        hold_out: None,
         retry: RetryLimits {
             budget_ratio: 1.0,
             budget_min_per_second: 100.0,
