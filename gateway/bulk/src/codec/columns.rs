@@ -137,13 +137,13 @@ pub(crate) fn id_text(value: Option<&Value>) -> Option<String> {
 
 /// CSV has only text: a number (or a JSON array of numbers) in it is read for a numeric input.
 fn number_in_text(datatype: Datatype, value: &Value) -> Cow<'_, Value> {
-    match value {
-        Value::String(text) if datatype != Datatype::Bytes => match serde_json::from_str(text.trim()) {
-            Ok(parsed) => Cow::Owned(parsed),
-            Err(_) => Cow::Borrowed(value),
-        },
-        _ => Cow::Borrowed(value),
+    if let Value::String(text) = value
+        && datatype != Datatype::Bytes
+        && let Ok(parsed) = serde_json::from_str(text.trim())
+    {
+        return Cow::Owned(parsed);
     }
+    Cow::Borrowed(value)
 }
 
 fn shape_of(value: &Value, datatype: Datatype) -> Result<Vec<u32>, String> {

@@ -135,8 +135,8 @@ async fn keeps_jobs_and_files(world: &World) {
     assert_eq!(world.store.file(&mine, &file.id).await.unwrap(), file);
     assert!(matches!(world.store.file(&theirs, &file.id).await, Err(BulkError::NotFound { .. })));
     assert!(matches!(world.store.delete_file(&theirs, &file.id).await, Err(BulkError::NotFound { .. })));
-    assert_eq!(world.store.files(&mine, Some("batch"), None, 10).await.unwrap(), [file.clone()]);
-    assert_eq!(world.store.expired_files(unix_millis()).await.unwrap(), [file.clone()]);
+    assert_eq!(world.store.files(&mine, Some("batch"), None, 10).await.unwrap(), std::slice::from_ref(&file));
+    assert_eq!(world.store.expired_files(unix_millis()).await.unwrap(), std::slice::from_ref(&file));
     world.store.delete_file(&mine, &file.id).await.unwrap();
     assert!(world.store.files(&mine, None, None, 10).await.unwrap().is_empty());
 }

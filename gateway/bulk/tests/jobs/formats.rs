@@ -105,7 +105,7 @@ async fn sorted_output_is_in_the_order_of_the_input_however_chunks_end() {
     spec.output.is_sorted = true;
     let function = Function::new(|call: &Call| {
         // Later chunks end first.
-        std::thread::sleep(std::time::Duration::from_millis(if call.n % 4 == 0 { 15 } else { 1 }));
+        std::thread::sleep(std::time::Duration::from_millis(if call.n.is_multiple_of(4) { 15 } else { 1 }));
         Act::Echo(Vec::new())
     });
     let job = world.run_new(&spec, &function).await;
