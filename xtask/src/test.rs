@@ -8,7 +8,8 @@ use crate::setup::Setup;
 use crate::{bench, build, check, demo, end_to_end};
 
 /// Models that tests load.
-const TEST_MODELS: [&str; 5] = ["imdb-sentiment", "minilm", "bert-tiny", "identity", "identity-onnx"];
+const TEST_MODELS: [&str; 6] =
+    ["imdb-sentiment", "minilm", "bert-tiny", "identity", "identity-onnx", "llama-tiny"];
 
 /// Run every check and every test.
 #[derive(clap::Args)]

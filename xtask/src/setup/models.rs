@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result, bail};
 use super::process::{output_of, run_visibly};
 use super::{Setup, venv};
 
-/// Builds the named models (all if none is named) and returns their folders in that order.
+/// Builds the named models (the usual ones if none is named; the large ones are built by name only) and returns their folders in that order.
 pub(super) fn ensure(setup: &Setup, names: &[&str]) -> Result<Vec<PathBuf>> {
     let python = venv::ensure(setup)?;
     let script = setup.workspace().join("workers/models/build.py");
-    let known = output_of(Command::new(&python).arg(&script).arg("--list"))?;
-    let known: Vec<&str> = known.lines().collect();
-    let wanted = if names.is_empty() { known.as_slice() } else { names };
+    let list = |which| output_of(Command::new(&python).arg(&script).arg(which));
+    let (known, usual) = (list("--list")?, list("--list-usual")?);
+    let (known, usual): (Vec<&str>, Vec<&str>) = (known.lines().collect(), usual.lines().collect());
+    let wanted = if names.is_empty() { usual.as_slice() } else { names };
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
         bail!("unknown model `{unknown}`; known are {}", known.join(", "));
     }
