@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     if arguments.dry_run {
         let sketch = sketch(&input, &manifest, codec).await?;
         let chosen = choose(&arguments, &loaded, model, &manifest, Some(&sketch))?;
-        print!("{}dry run: nothing was invoked\n", chosen.text(&sketch));
+        println!("{}dry run: nothing was invoked", chosen.text(&sketch));
         return Ok(ExitCode::SUCCESS);
     }
     let store = arguments.store.open().await?;
