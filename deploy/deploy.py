@@ -26,7 +26,8 @@ TEMPLATES = artifacts.DEPLOY / "cloudformation"
 # Amazon's slowest part here, a load balancer with its group, takes under ten minutes.
 STACK_MINUTES = 30
 POLL_SECONDS = 2.0
-STACKS = ("storage", "worker", "gateway")
+# Access logs arrive for some minutes after what they tell of; a bucket that is not empty cannot be deleted.
+EMPTY_ATTEMPTS = 4
 
 
 def say(text: str) -> None:
@@ -110,7 +111,10 @@ class Aws:
     def empty(self, bucket: str) -> None:
         """Deletes all versions of all objects."""
         while True:
-            page = self.s3.list_object_versions(Bucket=bucket, MaxKeys=500)
+            try:
+                page = self.s3.list_object_versions(Bucket=bucket, MaxKeys=500)
+            except self.s3.exceptions.NoSuchBucket:
+                return
             found = page.get("Versions", []) + page.get("DeleteMarkers", [])
             if not found:
                 return
@@ -140,6 +144,10 @@ invoke_timeout_ms = {(options.timeout_seconds + 5) * 1000}
 [state]
 directory = "/var/lib/penstock/state"
 {copy}
+
+[drain]
+drain_delay_ms = 12000 # the load balancer looks every 5 s and wants two failures
+drain_limit_ms = 25000 # both together below TimeoutStopSec and the deregistration delay
 
 [log]
 format = "json"
@@ -206,14 +214,15 @@ def up(options: argparse.Namespace) -> None:
     code_key = f"worker/{digest(package)}.zip"
     aws.upload(bucket, code_key, package)
     # Empty values are passed on: left out, an update would keep those of the last time.
-    model: dict[str, object] = {"ModelBucket": "", "ModelPrefix": "", "EphemeralStorageMiB": 512}
+    model: dict[str, object] = {"ModelBucket": "", "ModelPrefix": "", "ModelVersion": "", "EphemeralStorageMiB": 512}
     if not is_zip:
         files = artifacts.model_files(Path(options.model_dir))
-        prefix = f"models/{options.model}/{digest(files[0].read_bytes())}"
+        prefix, release = f"models/{options.model}", digest(files[0].read_bytes())
         for file in files:
-            aws.upload(bucket, f"{prefix}/{file.name}", file.read_bytes())
+            aws.upload(bucket, f"{prefix}/{release}/{file.name}", file.read_bytes())
         size_mib = sum(file.stat().st_size for file in files) >> 20
-        model = {"ModelBucket": bucket, "ModelPrefix": prefix, "EphemeralStorageMiB": max(512, size_mib + 128)}
+        model = {"ModelBucket": bucket, "ModelPrefix": prefix, "ModelVersion": release}
+        model["EphemeralStorageMiB"] = max(512, size_mib + 128)
     parameters = {
         "FunctionName": options.function, "Architecture": options.architecture, "BaseMemoryMiB": options.base_memory,
         "TimeoutSeconds": options.timeout_seconds, "CodeBucket": bucket, "CodeKey": code_key,
@@ -245,16 +254,24 @@ def up(options: argparse.Namespace) -> None:
 def down(options: argparse.Namespace) -> None:
     """Deletes everything, the gateway first."""
     aws = Aws(options.region)
-    for part in reversed(STACKS):
-        stack = f"{options.name}-{part}"
-        if part == "storage":
-            outputs = aws.outputs(stack)
-            # Access logs last: emptying the other bucket is logged.
-            for key in ("ArtifactsBucket", "AccessLogsBucket"):
-                if key in outputs:
-                    aws.empty(outputs[key])
-        say(f"deleting stack {stack}")
-        aws.delete(stack)
+    for part in ("gateway", "worker"):
+        say(f"deleting stack {options.name}-{part}")
+        aws.delete(f"{options.name}-{part}")
+    stack = f"{options.name}-storage"
+    say(f"deleting stack {stack}")
+    for attempts_left in reversed(range(EMPTY_ATTEMPTS)):
+        outputs = aws.outputs(stack)
+        # Access logs last: emptying the other bucket is logged.
+        for key in ("ArtifactsBucket", "AccessLogsBucket"):
+            if key in outputs:
+                aws.empty(outputs[key])
+        try:
+            aws.delete(stack)
+            break
+        except ArtifactError:
+            if attempts_left == 0:
+                raise
+            say("a log was written meanwhile: emptying the buckets again")
     say("nothing is left of these stacks")
 
 

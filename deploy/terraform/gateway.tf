@@ -60,8 +60,9 @@ data "aws_iam_policy_document" "gateway" {
     sid     = "ReadPackage"
     actions = ["s3:GetObject"]
     resources = [
-      "${aws_s3_bucket.artifacts.arn}/${aws_s3_object.package[each.key].key}",
-      "${aws_s3_bucket.artifacts.arn}/${aws_s3_object.config[each.key].key}",
+      # Not the keys alone: while a refresh rolls, hosts of the old template may still start.
+      "${aws_s3_bucket.artifacts.arn}/gateway/*",
+      "${aws_s3_bucket.artifacts.arn}/config/*",
     ]
   }
   statement {

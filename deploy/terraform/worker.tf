@@ -6,7 +6,7 @@
 locals {
   has_model    = var.model_dir != ""
   model_digest = local.has_model ? filesha256("${var.model_dir}/model.toml") : ""
-  model_prefix = "models/${local.model_digest}"
+  model_prefix = "models/${local.function}"
   # The files that a model may have; what is not named in model.toml is not read by the worker.
   model_files = local.has_model ? toset([for file in fileset(var.model_dir, "*") : file if can(regex("^(model\\.toml|tokenizer\\.json|.*\\.onnx)$", file))]) : toset([])
 }
@@ -15,9 +15,13 @@ resource "aws_s3_object" "model" {
   #checkov:skip=CKV_AWS_186:encrypted with the key that S3 owns
   for_each    = local.model_files
   bucket      = aws_s3_bucket.artifacts.id
-  key         = "${local.model_prefix}/${each.value}"
+  key         = "${local.model_prefix}/${local.model_digest}/${each.value}"
   source      = "${var.model_dir}/${each.value}"
   source_hash = filemd5("${var.model_dir}/${each.value}")
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_s3_object" "worker" {
@@ -100,7 +104,7 @@ resource "aws_lambda_function" "worker" {
     variables = {
       RUST_LOG             = "warn"
       PENSTOCK_S3_ENDPOINT = var.s3_endpoint_url
-      PENSTOCK_MODEL_S3    = local.has_model ? "s3://${aws_s3_bucket.artifacts.id}/${local.model_prefix}" : ""
+      PENSTOCK_MODEL_S3    = local.has_model ? "s3://${aws_s3_bucket.artifacts.id}/${local.model_prefix}/${local.model_digest}" : ""
     }
   }
 
