@@ -36,6 +36,9 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     let mut tests = build::cargo_command(setup.workspace());
     tests.args(["test", "--workspace", "--locked"]).current_dir(setup.workspace());
     tests.env("ORT_DYLIB_PATH", &library).env("PENSTOCK_TEST_MODELS", setup.cache().join("models"));
+    if let Some(postgres) = setup.postgres() {
+        tests.env("PENSTOCK_POSTGRES_BIN", postgres);
+    }
     build::run(&mut tests)?;
 
     step("model builder tests");

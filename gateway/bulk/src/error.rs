@@ -54,6 +54,9 @@ pub enum BulkError {
         /// Where.
         location: String,
     },
+    /// A place in an object store that cannot be used.
+    #[error(transparent)]
+    Location(#[from] gateway_objects::LocationError),
     /// An object store.
     #[error("object store: {0}")]
     ObjectStore(#[from] object_store::Error),

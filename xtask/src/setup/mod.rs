@@ -78,6 +78,13 @@ impl Setup {
         models::ensure(self, names)
     }
 
+    /// The folder of PostgreSQL's programs in the environment of [`Setup::venv`]; `None` where its package does not exist for this Python.
+    pub(crate) fn postgres(&self) -> Option<PathBuf> {
+        let lib = fs::read_dir(self.cache.join("venv/lib")).ok()?;
+        lib.filter_map(|entry| Some(entry.ok()?.path().join("site-packages/pgserver/pginstall/bin")))
+            .find(|folder| folder.join("initdb").is_file())
+    }
+
     /// Where the folder of a model is, built or not.
     pub(crate) fn model_folder(&self, name: &str) -> PathBuf {
         self.cache.join("models").join(name)

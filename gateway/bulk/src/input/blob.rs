@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::errors::ParquetError;
@@ -23,27 +22,6 @@ use crate::{BulkError, Location};
 const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Buffer of local reads.
 const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Connects to the object store of an `s3://` URL. Region, credentials and endpoint come from the usual `AWS_…` variables.
-///
-/// # Errors
-/// An URL or settings that cannot be used.
-pub(crate) fn object_store(url: &str) -> Result<(Arc<dyn ObjectStore>, ObjectPath), BulkError> {
-    // The HTTP client leaves the choice of a TLS provider to the process; a second install is refused and does no harm.
-    let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    let key = url.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).map_or("", |(_, key)| key);
-    let is_plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-        .iter()
-        .any(|name| std::env::var(name).is_ok_and(|endpoint| endpoint.starts_with("http://")));
-    let mut builder = AmazonS3Builder::from_env().with_url(url);
-    if is_plain {
-        builder = builder.with_allow_http(true); // who names such an endpoint means it
-    }
-    let store = builder.build()?;
-    let path =
-        ObjectPath::parse(key).map_err(|error| BulkError::Usage { reason: format!("`{url}`: {error}") })?;
-    Ok((Arc::new(store), path))
-}
 
 /// A file that is there.
 #[derive(Clone, Debug)]
@@ -81,7 +59,7 @@ impl Blob {
                 Ok(Self::Local { path: path.clone(), bytes: look.len(), fingerprint })
             }
             Location::S3(url) => {
-                let (store, path) = object_store(url)?;
+                let (store, path) = gateway_objects::s3(url)?;
                 let look = store.head(&path).await?;
                 let version = look.e_tag.unwrap_or_else(|| look.last_modified.to_string());
                 let fingerprint = format!("{}:{version}", look.size);

@@ -11,7 +11,7 @@ mod jsonl;
 mod parquet;
 mod survey;
 
-pub(crate) use self::blob::{Blob, object_store};
+pub(crate) use self::blob::Blob;
 pub(crate) use self::survey::{Survey, survey};
 use crate::{BulkError, DataFormat, InputSpec, LineFault};
 

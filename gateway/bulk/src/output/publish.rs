@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use workers_protocol::ModelManifest;
 
 use super::{Spool, sorted, table};
-use crate::input::object_store;
 use crate::{BulkError, DataFormat, JobSpec, Location};
 
 /// Bytes of a part of an upload.
@@ -85,7 +84,7 @@ fn place_local(from: &Path, to: &Path) -> Result<(), BulkError> {
 }
 
 async fn upload(from: &Path, url: &str) -> Result<(), BulkError> {
-    let (store, path) = object_store(url)?;
+    let (store, path) = gateway_objects::s3(url)?;
     let what = || format!("read `{}`", from.display());
     let mut file = File::open(from).map_err(BulkError::io(what()))?;
     let length = file.metadata().map_err(BulkError::io(what()))?.len();
