@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import re
 import subprocess
 import tarfile
@@ -159,5 +160,8 @@ def debian_package(penstock: Path, out: Path) -> Path:
     for folder in [path for path in root.rglob("*") if path.is_dir()]:
         folder.chmod(0o755)
     package = out / f"{root.name}.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(package)], check=True, capture_output=True)
+    # The same time in every package, as in the archives.
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "315532800"}
+    command = ["dpkg-deb", "--root-owner-group", "--build", str(root), str(package)]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     return package

@@ -22,7 +22,10 @@ TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux
 def metadata(architecture: str) -> dict[str, Any]:
     """What cargo resolves for the locked workspace."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", TARGETS[architecture]]
-    return dict(json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f"`cargo metadata` failed: {done.stderr.strip()}")
+    return dict(json.loads(done.stdout))
 
 
 def linked(resolve: dict[str, Any], root: str) -> dict[str, list[str]]:
