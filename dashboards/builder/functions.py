@@ -32,7 +32,7 @@ _NOW: tuple[Panel, ...] = (
         f'(sum(rate(penstock_invocations_total{{outcome="function_error",{MODEL}}}[$__rate_interval])) or vector(0)) / sum({_RAN})',
         _ERRORS, decimals=1, threshold=Threshold(0.01),
     ),
-    figure("GB-seconds", "How many GB-seconds are billed per second?", Unit.COUNT, f"sum(rate(penstock_lambda_gb_seconds_total{{{MODEL}}}[$__rate_interval]))", "PenstockCostAboveBudget", decimals=2),
+    figure("GB-seconds", "How many GB-seconds are billed per second?", Unit.COUNT, f"sum(rate(penstock_lambda_gigabyte_seconds_total{{{MODEL}}}[$__rate_interval]))", "PenstockCostAboveBudget", decimals=2),
 )
 
 _CALLS: tuple[Panel, ...] = (
@@ -89,7 +89,7 @@ _SANDBOXES: tuple[Panel, ...] = (
 _BILL: tuple[Panel, ...] = (
     graph(
         "GB-seconds billed", "What is billed, per second of wall time?", Unit.COUNT, "PenstockCostAboveBudget",
-        (_rate("penstock_lambda_gb_seconds_total"), "{{model}}"), span=8, minimum=0,
+        (_rate("penstock_lambda_gigabyte_seconds_total"), "{{model}}"), span=8, minimum=0,
     ),
     graph(
         "Sandboxes at work", "How many seconds are billed per second: how many sandboxes work at a time?", Unit.COUNT, "PenstockCostAboveBudget",

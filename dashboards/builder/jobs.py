@@ -65,7 +65,7 @@ _BILL: tuple[Panel, ...] = (
     ),
     graph(
         "GB-seconds billed", "What are jobs billed, per second of wall time?", Unit.COUNT, _BUDGET,
-        (_rate("penstock_job_gb_seconds_total"), "{{model}}"), span=8, minimum=0,
+        (_rate("penstock_job_gigabyte_seconds_total"), "{{model}}"), span=8, minimum=0,
     ),
     graph(
         "Invocations", "How many invocations did jobs make in the last minute, and how many were throttled?", Unit.COUNT, "PenstockThrottled",

@@ -104,7 +104,7 @@ catalogue! {
     in_flight_window: gauge "in_flight_window_invocations" ["model"] "Bound of parallel invocations that the engine allows now.";
     invoke_duration: histogram "invoke_duration_seconds" ["model", "qualifier"] buckets LATENCY_SECONDS "Dispatch of a batch to its outcome.";
     lambda_billed: float_counter "lambda_billed_seconds_total" ["model"] "Billed duration of invocations.";
-    lambda_gb_seconds: float_counter "lambda_gb_seconds_total" ["model"] "Billed duration times memory in GiB.";
+    lambda_gb_seconds: float_counter "lambda_gigabyte_seconds_total" ["model"] "Billed duration times memory in GiB.";
     lambda_init: histogram "lambda_init_seconds" ["model"] buckets INIT_SECONDS "INIT duration of cold starts.";
     lambda_cold_starts: counter "lambda_cold_starts_total" ["model"] "Invocations that started a sandbox.";
     lambda_max_memory_used: gauge "lambda_max_memory_used_bytes" ["model", "qualifier"] "Largest memory that a sandbox reported.";
@@ -169,7 +169,7 @@ catalogue! {
     job_items: counter "job_items_total" ["model"] "Items of bulk jobs that were answered.";
     job_cost_usd: float_counter "job_cost_usd_total" ["model"] "Dollars of bulk jobs, by list price; in cost_usd too, as `lambda_bulk`.";
     job_billed: float_counter "job_billed_seconds_total" ["model"] "Billed duration of bulk jobs.";
-    job_gb_seconds: float_counter "job_gb_seconds_total" ["model"] "Billed duration of bulk jobs times memory in GiB.";
+    job_gb_seconds: float_counter "job_gigabyte_seconds_total" ["model"] "Billed duration of bulk jobs times memory in GiB.";
     job_invocations: counter "job_invocations_total" ["model"] "Billed invocations of bulk jobs.";
     job_throttled: counter "job_invocations_throttled_total" ["model"] "Invocations of bulk jobs that Lambda throttled.";
     job_in_flight: plain_gauge "job_invocations_in_flight" [] "Invocations of bulk jobs without an outcome.";
