@@ -17,13 +17,14 @@ use optimizer_bayesopt::normal;
 
 use crate::event::{Expectation, PointSummary};
 use crate::formula::{
-    ArrivalLaw, ArrivalTable, CloseCurve, CostTable, FillLaw, Gathering, LatencyLaw, LogNormal, ServiceLaw,
-    WindowWait,
+    ArrivalLaw, ArrivalTable, CloseCurve, CostTable, Evenness, FillLaw, Fleet, Gathering, LatencyLaw,
+    LogNormal, ServiceLaw, WindowWait,
 };
 use crate::service::belief::{Belief, Predicted, RungPoint};
 use crate::service::knowledge::Knowledge;
 use crate::settings::{Objective, TunerSettings};
 use crate::tuner::Economics;
+use crate::warm_up::STAYS_WARM;
 
 /// Largest batch that is looked at, items.
 pub(crate) const MAX_BATCH: u32 = 512;
@@ -37,6 +38,13 @@ const MAX_LATENCY_LAWS: usize = 24;
 pub(crate) const KNOWN_LN_STD: f64 = 0.10;
 /// Share of batches on unknown places from which a plan is not known.
 const DOUBTFUL: f64 = 0.25;
+/// Closing quantiles, as shares of the objective's deviations: the objective's, and two that are cheaper and may still keep the share over all
+/// requests, since most have waited less than the oldest.
+const CLOSING: [f64; QUANTILES] = [1.0, 0.5, 0.0];
+const QUANTILES: usize = 3;
+/// The best plan may close by so many times so many deviations less than its quantile.
+const REFINEMENTS: u32 = 4;
+const REFINED_BY: f64 = 0.3;
 /// Use of the window above which a plan is not chosen.
 const MAX_UTILISATION: f64 = 0.8;
 
@@ -62,6 +70,8 @@ pub(crate) struct Scored {
     pub(crate) is_feasible: bool,
     /// Whether all of its places are known.
     pub(crate) is_known: bool,
+    /// Environments that it keeps, by MiB.
+    pub(crate) fleets: Vec<(u32, f64)>,
 }
 
 /// A place worth a trial.
@@ -113,15 +123,16 @@ pub(crate) struct Search<'a> {
     places: Vec<Place>,
     rows: Rows,
     fee_usd: f64,
-    cold_share: f64,
     max_items: u32,
     caution: f64,
+    /// Share of late answers that a plan may be expected to have.
+    allowed_late: f64,
     /// Upper service times in seconds by closing quantile, place and fill; then those to hope for.
-    uppers: [Vec<Vec<f64>>; 3],
+    uppers: [Vec<Vec<f64>>; QUANTILES + 1],
 }
 
 /// Index of the hopeful times in [`Search::uppers`].
-const HOPEFUL: usize = 2;
+const HOPEFUL: usize = QUANTILES;
 
 #[derive(Debug)]
 struct Place {
@@ -171,6 +182,12 @@ impl Rows {
     }
 }
 
+/// Factor of the late share that a plan may be expected to have. Negative caution says that the formula expects too many late answers here; positive
+/// caution must not be undone by a lower closing quantile.
+fn leniency(caution: f64) -> f64 {
+    if caution < 0.0 { (-caution).exp() } else { (-0.5 * caution).exp() }
+}
+
 /// What the objective's percentile is in standard deviations.
 fn percentile_z(share: f64) -> f64 {
     normal::quantile(share.clamp(0.5, 0.999_999))
@@ -213,13 +230,15 @@ impl<'a> Search<'a> {
             return None;
         }
         let z = percentile_z(settings.slo_percentile);
-        let uppers =
-            [(z + caution, 1.0), (0.5 * z + caution, 1.0), (z + caution, -1.0)].map(|(z, unknown)| {
-                let row = |place| {
-                    (0..=max_items).map(|items| rows.upper_s(items.max(1), place, z, unknown)).collect()
-                };
-                (0..places.len()).map(row).collect()
-            });
+        let allowed_late = (1.0 - settings.slo_percentile) * leniency(caution);
+        let caution = caution.max(0.0);
+        let uppers = std::array::from_fn(|index| {
+            let z = CLOSING.get(index).map_or(z, |share| share * z) + caution;
+            let unknown = if index == HOPEFUL { -1.0 } else { 1.0 };
+            let row =
+                |place| (0..=max_items).map(|items| rows.upper_s(items.max(1), place, z, unknown)).collect();
+            (0..places.len()).map(row).collect()
+        });
         let horizon = base.slo_latency.min(settings.bounds.queue_delay).max(Duration::from_millis(1));
         Some(Self {
             settings,
@@ -230,9 +249,9 @@ impl<'a> Search<'a> {
             places,
             rows,
             fee_usd,
-            cold_share: knowledge.cold_share().min(0.2),
             max_items,
             caution,
+            allowed_late,
             uppers,
         })
     }
@@ -243,7 +262,7 @@ impl<'a> Search<'a> {
         let mut temptations: Vec<Temptation> = Vec::new();
         let mut fill = FillLaw::with_capacity(self.max_items);
         for slowest in 0..self.places.len() {
-            for quantile in 0..HOPEFUL {
+            for quantile in 0..QUANTILES {
                 self.add_drafts(slowest, quantile, &mut fill, &mut drafts);
             }
             temptations.extend(self.hope(slowest, &mut fill));
@@ -277,6 +296,11 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Late share that a plan may be expected to have.
+    pub(crate) fn allowed_late(&self) -> f64 {
+        self.allowed_late
+    }
+
     /// Upper service time of a batch on one place, seconds, as a canary must be taken.
     pub(crate) fn upper_on(&self, place: RungPoint, items: u32) -> Option<f64> {
         let index = self.places.iter().position(|it| it.point == place)?;
@@ -290,17 +314,21 @@ impl<'a> Search<'a> {
         Some(found.costs.batch_usd(items.min(self.max_items)))
     }
 
-    /// Dollars that warming and missing all environments of a point costs, once.
-    pub(crate) fn switch_usd(&self, scored: &Scored) -> f64 {
-        let last =
-            scored.point.rungs.last().and_then(|&(_, at)| self.places.iter().find(|it| it.point == at));
-        last.map_or(0.0, |place| scored.expected.concurrency.ceil() * place.init_s * place.usd_per_second)
+    /// Dollars that starting the environments of a point costs, once, where a size is not warm.
+    pub(crate) fn switch_usd(&self, scored: &Scored, is_warm: impl Fn(u32) -> bool) -> f64 {
+        let cold = scored.fleets.iter().filter(|(memory_mib, _)| !is_warm(*memory_mib));
+        cold.map(|&(memory_mib, kept)| kept.ceil() * self.start_usd(memory_mib)).sum()
     }
 
-    /// Deviations of a closing quantile, caution left out: the objective's percentile, and one lower, which is cheaper and may still keep
-    /// the share over all requests, since most have waited less than the oldest.
+    /// Dollars of one environment's INIT.
+    pub(crate) fn start_usd(&self, memory_mib: u32) -> f64 {
+        let place = self.places.iter().find(|it| it.point.memory_mib == memory_mib);
+        place.map_or(0.0, |place| place.init_s * place.usd_per_second)
+    }
+
+    /// Deviations of a closing quantile, caution left out.
     fn closing_z(&self, quantile: usize) -> f64 {
-        percentile_z(self.settings.slo_percentile) * if quantile == 0 { 1.0 } else { 0.5 }
+        percentile_z(self.settings.slo_percentile) * CLOSING[quantile.min(QUANTILES - 1)]
     }
 
     fn bounds(&self) -> impl Iterator<Item = u32> {
@@ -440,7 +468,8 @@ impl<'a> Search<'a> {
                     doubt[place] += p * hopeful * unknown;
                 }
             }
-            let (usd, expected) = (fill.usd_per_request(usd), fill.usd_per_request(expected));
+            let cold = self.cold_usd_per_request(fill, &chosen);
+            let (usd, expected) = (fill.usd_per_request(usd) + cold, fill.usd_per_request(expected) + cold);
             let doubtful =
                 doubt.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).filter(|(_, it)| **it > 0.0);
             if let Some((place, _)) = doubtful
@@ -460,10 +489,45 @@ impl<'a> Search<'a> {
         let mut usd = 0.0;
         for (items, p) in fill.pmf().iter().enumerate().skip(1) {
             let place = &self.places[assignment[items]];
-            let batch = place.costs.batch_usd(u32::try_from(items).unwrap_or(u32::MAX));
-            usd += p * (batch + self.cold_share * place.init_s * place.usd_per_second);
+            usd += p * place.costs.batch_usd(u32::try_from(items).unwrap_or(u32::MAX));
         }
-        fill.usd_per_request(usd)
+        fill.usd_per_request(usd) + self.cold_usd_per_request(fill, assignment)
+    }
+
+    /// Environments by function size.
+    fn fleets(&self, fill: &FillLaw, assignment: &[usize]) -> Vec<(usize, Fleet)> {
+        let evenness = Evenness::new(&self.table, fill);
+        let overhead_s = self.rows.overhead_s.0 - self.rows.extra_s;
+        let mut sizes: Vec<(usize, f64, f64)> = Vec::with_capacity(MAX_RUNGS);
+        for (items, &p) in fill.pmf().iter().enumerate().skip(1).filter(|(_, p)| **p > 0.0) {
+            let index = assignment[items];
+            let place = &self.places[index];
+            let seconds = place.costs.billed_seconds(u32::try_from(items).unwrap_or(u32::MAX)) + overhead_s;
+            let memory_mib = place.point.memory_mib;
+            match sizes.iter_mut().find(|(at, ..)| self.places[*at].point.memory_mib == memory_mib) {
+                Some((_, share, sum)) => {
+                    *share += p;
+                    *sum += p * seconds;
+                }
+                None => sizes.push((index, p, p * seconds)),
+            }
+        }
+        let fleet = |(index, share, sum): (usize, f64, f64)| {
+            let per_second = share * fill.batches_per_second();
+            let seconds = sum / share;
+            (index, Fleet::new(evenness, share, per_second, seconds, STAYS_WARM.as_secs_f64()))
+        };
+        sizes.into_iter().map(fleet).collect()
+    }
+
+    /// INIT of the environments that come and go while the load stays as it is.
+    fn cold_usd_per_request(&self, fill: &FillLaw, assignment: &[usize]) -> f64 {
+        let usd_per_second = |(index, fleet): &(usize, Fleet)| {
+            let place = &self.places[*index];
+            fleet.starts_per_second * place.init_s * place.usd_per_second
+        };
+        let each = self.fleets(fill, assignment);
+        each.iter().map(usd_per_second).sum::<f64>() / self.table.law().requests_per_second
     }
 
     /// The wait of the oldest in a usual batch, and the batch's upper service time.
@@ -517,9 +581,21 @@ impl<'a> Search<'a> {
         let mut scored = scored.into_iter();
         let mut next = || {
             let candidate = scored.next()?;
-            if is_cost { self.score(&candidate.point) } else { Some(candidate) }
+            if is_cost { self.score(&self.refined(candidate).point) } else { Some(candidate) }
         };
         (next(), next())
+    }
+
+    /// Closes later in small steps, as far as the objective is kept and it pays.
+    fn refined(&self, mut best: Scored) -> Scored {
+        for _ in 0..REFINEMENTS {
+            let point = Point { close_z: best.point.close_z - REFINED_BY, ..best.point.clone() };
+            match self.score_with(&point, false) {
+                Some(next) if best.is_feasible && next.is_feasible && next.score < best.score => best = next,
+                _ => break,
+            }
+        }
+        best
     }
 
     /// About the score of a draft.
@@ -625,7 +701,7 @@ impl<'a> Search<'a> {
         let per_second = fill.batches_per_second();
         let fits = window.utilisation <= MAX_UTILISATION
             && per_second <= 10.0 * f64::from(self.settings.account.concurrency);
-        let within = late_share <= 1.0 - self.settings.slo_percentile;
+        let within = late_share <= self.allowed_late;
         let (score, in_budget) = match self.settings.objective {
             Objective::Cost => (usd.ln(), true),
             Objective::Latency { max_usd_per_million } => (latency_s.ln(), usd * 1e6 <= max_usd_per_million),
@@ -634,7 +710,10 @@ impl<'a> Search<'a> {
             }
         };
         let is_known = doubtful < DOUBTFUL;
-        Scored { point, expected, score, is_feasible: within && fits && in_budget, is_known }
+        let fleets = self.fleets(fill, assignment);
+        let fleets =
+            fleets.iter().map(|(index, fleet)| (self.places[*index].point.memory_mib, fleet.kept)).collect();
+        Scored { point, expected, score, is_feasible: within && fits && in_budget, is_known, fleets }
     }
 
     /// Each item alone at its cheapest place that is fast enough.

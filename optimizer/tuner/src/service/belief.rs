@@ -60,7 +60,7 @@ pub struct Belief {
     physics: Physics,
     residual: Option<GaussianProcess>,
     padding: Padding,
-    noise: Vec<(RungPoint, f64)>,
+    noise: BTreeMap<RungPoint, [f64; KNOTS.len()]>,
     /// Usual service times at [`KNOTS`], by point: what decisions read.
     table: BTreeMap<RungPoint, Vec<Predicted>>,
 }
@@ -106,7 +106,14 @@ impl Belief {
         let points: BTreeSet<RungPoint> = points.iter().copied().chain(seen).collect();
         let noise = points
             .iter()
-            .map(|&point| (point, cells.noise_variance(point.memory_mib, point.process_count)))
+            .map(|&point| {
+                (
+                    point,
+                    KNOTS.map(|items| {
+                        cells.noise_variance_at(point.memory_mib, point.process_count, f64::from(items))
+                    }),
+                )
+            })
             .collect();
         let mut belief = Self { physics, residual, padding: *padding, noise, table: BTreeMap::new() };
         belief.fill_table(&points);
@@ -179,7 +186,8 @@ impl Belief {
 
     fn predicted(&self, place: &Place, residual: f64, variance: f64) -> Predicted {
         let point = RungPoint { memory_mib: place.memory_mib, process_count: place.process_count };
-        let noise = self.noise.iter().find(|(at, _)| *at == point).map_or(0.01, |(_, variance)| *variance);
+        let knot = KNOTS.partition_point(|&knot| f64::from(knot) < place.items).min(KNOTS.len() - 1);
+        let noise = self.noise.get(&point).map_or(0.01, |variance| variance[knot]);
         Predicted {
             ln_mean: self.physics.service_s(place).ln() + residual,
             noise_std: noise.sqrt(),

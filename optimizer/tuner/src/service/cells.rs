@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use gateway_contract::Mebibytes;
 use serde::{Deserialize, Serialize};
 
 /// Most cells.
@@ -138,7 +139,7 @@ impl Cells {
     }
 
     /// Variance of ln S between invocations of the same cell: pooled over those of one size and process count, drawn towards the mean
-    /// over all.
+    /// over those that are throttled like it.
     #[must_use]
     pub fn noise_variance(&self, memory_mib: u32, process_count: u32) -> f64 {
         /// What is assumed before anything is known: a spread of 10 %, counted as so many observations.
@@ -155,10 +156,33 @@ impl Cells {
             }
             (sum / weight, weight)
         };
-        let (all, _) = pooled(PRIOR, &|_| true);
+        // Where the quota's periods decide, times spread as they do nowhere else.
+        let is_throttled =
+            |memory_mib: u32, processes: u32| Mebibytes(memory_mib).vcpus() < f64::from(processes) - 1e-9;
+        let here = is_throttled(memory_mib, process_count);
+        let is_alike = |key: &CellKey| is_throttled(key.memory_mib, key.process_count) == here;
+        let (all, _) = pooled(PRIOR, &is_alike);
         let is_here = |key: &CellKey| key.memory_mib == memory_mib && key.process_count == process_count;
         let (here, weight) = pooled((all, SHARED), &is_here);
         here * (1.0 + CARE / weight)
+    }
+
+    /// The same at one fill: drawn towards that of the size and process count. A quota that comes in periods spreads some fills and not others.
+    #[must_use]
+    pub fn noise_variance_at(&self, memory_mib: u32, process_count: u32, items: f64) -> f64 {
+        /// Observations that the place's own counts as, and how near a fill is, in ln items.
+        const PLACE: f64 = 20.0;
+        const NEAR: f64 = 0.15;
+        let all = self.noise_variance(memory_mib, process_count);
+        let (mut sum, mut weight) = (all * PLACE, PLACE);
+        let is_here = |key: &CellKey| key.memory_mib == memory_mib && key.process_count == process_count;
+        for (_, cell) in self.cells.iter().filter(|(key, _)| is_here(key)) {
+            let far = (items.max(1.0).ln() - cell.ln_items) / NEAR;
+            let counts = cell.weight * (-far * far).exp();
+            sum += counts * cell.variance;
+            weight += counts;
+        }
+        sum / weight
     }
 
     /// Whether every number is usable: state comes from files.

@@ -58,8 +58,6 @@ pub struct Knowledge {
     overhead: Running,
     /// INIT in seconds, by MiB.
     init: BTreeMap<u32, Running>,
-    /// Share of invocations that were cold.
-    cold: Running,
     /// Completed observations.
     pub completed: u64,
 }
@@ -83,7 +81,6 @@ impl Knowledge {
         if let Some(used) = observation.max_memory_used.filter(|used| used.0 > 0) {
             self.memory_floor.used(process_count, used.0);
         }
-        self.cold.add(f64::from(u8::from(observation.init.is_some())), OVERHEAD_MEMORY);
         if let Some(init) = observation.init {
             self.init.entry(memory_mib).or_default().add(init.as_secs_f64(), OVERHEAD_MEMORY);
             return Learned::Nothing;
@@ -155,19 +152,13 @@ impl Knowledge {
         self.init.get(&memory_mib).map_or_else(others, |init| init.mean)
     }
 
-    /// Share of invocations that were cold of late.
-    #[must_use]
-    pub fn cold_share(&self) -> f64 {
-        self.cold.mean_or(0.0)
-    }
-
     /// Whether every number is usable: state comes from files.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.cells.is_sound()
             && self.padding.is_sound()
             && self.memory_floor.is_sound()
-            && [&self.drift, &self.billing_extra, &self.overhead, &self.cold]
+            && [&self.drift, &self.billing_extra, &self.overhead]
                 .into_iter()
                 .chain(self.init.values())
                 .all(Running::is_sound)

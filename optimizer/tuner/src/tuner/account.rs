@@ -17,11 +17,13 @@ pub(super) struct Realised {
     items: f64,
     cost_usd: f64,
     estimated_usd: f64,
+    /// INIT of cold starts in `cost_usd`.
+    init_usd: f64,
 }
 
 impl Realised {
     #[expect(clippy::cast_precision_loss, reason = "counts of one window are far below 2^53")]
-    pub(super) fn add(&mut self, stats: &WindowStats) {
+    pub(super) fn add(&mut self, stats: &WindowStats, init_usd: f64) {
         self.answered += stats.answered as f64;
         self.within += stats.within_slo as f64;
         self.failed += stats.failed as f64;
@@ -30,6 +32,7 @@ impl Realised {
         // What exploration and measuring cost is not the plan's.
         self.cost_usd += stats.cost_usd - stats.canary_cost_usd - stats.hold_out_cost_usd;
         self.estimated_usd += stats.estimated_cost_usd;
+        self.init_usd += init_usd;
     }
 
     /// Answered too late, or not at all.
@@ -40,6 +43,11 @@ impl Realised {
 
     pub(super) fn usd_per_request(&self) -> Option<f64> {
         (self.answered > 0.0).then(|| self.cost_usd / self.answered)
+    }
+
+    /// Without the INIT of cold starts, of which few windows hold too few to compare.
+    pub(super) fn warm_usd_per_request(&self) -> Option<f64> {
+        (self.answered > 0.0).then(|| (self.cost_usd - self.init_usd).max(0.0) / self.answered)
     }
 
     pub(super) fn estimated_share(&self) -> f64 {

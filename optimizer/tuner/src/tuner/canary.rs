@@ -1,7 +1,7 @@
 //! Exploration: a share of the batches runs on one other place, for as many batches as a judgement needs.
 //!
 //! A place is tried only if the best plan with it is expected to improve on the plan in force by more than `min_gain`, over what is not known of
-//! its service time; only with fills that it is expected to serve in time even one closing quantile up; and only within the budgets
+//! its service time, and by what its environment costs to start; only with fills that it is expected to serve in time even one closing quantile up; and only within the budgets
 //! of share and dollars. While it runs, all batches close by the slower of both service times, so that a canary's batch has the time it needs.
 
 use std::time::Duration;
@@ -20,6 +20,8 @@ const MAX_TRIES: u32 = 2;
 const SLOW_BATCHES: u32 = 3;
 /// Windows after which a canary that meets too few batches is given up.
 const PATIENCE_WINDOWS: u64 = 900;
+/// Time over which the environment that a trial starts must pay off, seconds: what is learned stays.
+const PAY_OFF_S: f64 = 3600.0;
 /// Windows after a switch before the next trial begins.
 const AFTER_SWITCH: u64 = 3;
 
@@ -38,7 +40,7 @@ pub(super) struct CanaryTrial {
 
 impl Tuner {
     /// Starts a trial if one is worth it.
-    pub(super) fn tempt(&mut self, search: &Search<'_>) {
+    pub(super) fn tempt(&mut self, search: &Search<'_>, requests_per_second: f64) {
         let limits = self.settings.exploration;
         let Some(incumbent) = self.searched.incumbent.clone() else { return };
         let is_allowed = limits.max_share > 0.0
@@ -51,7 +53,12 @@ impl Tuner {
         let now_usd = incumbent.expected.usd_per_million * 1e-6;
         let mut tempting: Vec<(f64, Temptation)> =
             self.searched.found.temptations.iter().map(|it| (it.expected_gain(now_usd), *it)).collect();
-        tempting.retain(|(gain, _)| *gain > limits.min_gain);
+        let earned = now_usd * requests_per_second * PAY_OFF_S;
+        tempting.retain(|(gain, it)| {
+            let memory_mib = it.place.memory_mib;
+            let start_usd = if self.is_warm(memory_mib) { 0.0 } else { search.start_usd(memory_mib) };
+            *gain > limits.min_gain + start_usd / earned.max(1e-12)
+        });
         tempting.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (gain, temptation) in tempting {
             if self.tries.get(&temptation.place).is_some_and(|&tries| tries >= MAX_TRIES) {

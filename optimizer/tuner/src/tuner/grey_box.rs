@@ -14,6 +14,8 @@ const SETTLE_WINDOWS: u64 = 10;
 const SEARCH_EVERY: u64 = 15;
 /// A rate that has moved by this share asks for a search.
 const RATE_MOVED: f64 = 0.07;
+/// The plan in force is at risk when so many times the allowed late answers are expected of it: the best plan is often just within.
+const AT_RISK: f64 = 1.25;
 /// Time over which the cost of a switch must pay off, seconds.
 const PAY_OFF_S: f64 = 600.0;
 
@@ -59,9 +61,10 @@ impl Tuner {
         self.hold_outs.set_place(found.unbatched.map(|unbatched| unbatched.place));
         let incumbent = self.point.as_ref().and_then(|point| search.score(point));
         self.choose(&search, &found, incumbent, reason, &law);
+        let per_second = law.requests_per_second;
         self.note(&search, found, law);
         if self.canary.is_none() {
-            self.tempt(&search);
+            self.tempt(&search, per_second);
         }
     }
 
@@ -87,11 +90,17 @@ impl Tuner {
             .as_ref()
             .is_some_and(|(point, until)| self.windows < *until && *point == best.point);
         let is_settling = self.windows < self.window_of_last_switch + SETTLE_WINDOWS;
-        let at_risk = incumbent.as_ref().is_some_and(|it| !it.is_feasible) && best.is_feasible;
+        let allowed_late = search.allowed_late();
+        // Just outside is no danger, by itself.
+        let is_near = |late_share: f64| late_share > allowed_late && late_share <= AT_RISK * allowed_late;
+        let at_risk = incumbent
+            .as_ref()
+            .is_some_and(|it| !it.is_feasible && !is_near(it.expected.late_share))
+            && best.is_feasible;
         let gain = incumbent.as_ref().map(|it| it.score - best.score);
         let pay_off = {
             let earned = best.expected.usd_per_million * 1e-6 * law.requests_per_second * PAY_OFF_S;
-            (search.switch_usd(best) / earned.max(1e-12)).min(1.0)
+            (search.switch_usd(best, |memory_mib| self.is_warm(memory_mib)) / earned.max(1e-12)).min(1.0)
         };
         let is_better = gain.is_none_or(|gain| gain > self.settings.dead_band + pay_off)
             && best.is_feasible | incumbent.is_none();

@@ -1,7 +1,7 @@
 //! The guard: what was measured decides against what was predicted.
 //!
 //! *Caution*: while more answers are late than the objective allows, batches are closed by higher quantiles of the service time; it fades when
-//! they are in time. *Return*: a plan on probation that is clearly late, dear or failing is given up for the one before, and left alone
+//! they are in time. Below zero it says that the formula expects more late answers than there are, and lets it expect more. *Return*: a plan on probation that is clearly late, dear or failing is given up for the one before, and left alone
 //! for a while. "Clearly" is three standard deviations of a count, so that a few late answers of a small sample decide nothing. Answers are late by
 //! the batch: a count of `n` late answers in batches of `f` varies as `n/f` late batches do, by `f` times its mean.
 
@@ -20,7 +20,13 @@ const CAUTION_PACE: f64 = 0.15;
 /// Deviations added when a plan was given up for late answers.
 const CAUTION_AFTER_LATE: f64 = 0.5;
 /// Share of the allowed late answers that is aimed at.
-const CAUTION_TARGET: f64 = 0.8;
+const CAUTION_TARGET: f64 = 0.7;
+/// Least caution, below zero: a plan may then be expected to have e to the power of this times the late answers that are allowed.
+const MOST_LENIENCY: f64 = 0.6;
+/// Pace below zero, against that above.
+const LENIENT_PACE: f64 = 0.3;
+/// Windows after which all of it may be used: at first the service times are not known well.
+const LENIENT_FROM: f64 = 600.0;
 /// Answers from which a plan is judged.
 const JUDGED_FROM: f64 = 50.0;
 /// A plan may cost this much more than the one before did, under the same load, before it is given up.
@@ -47,7 +53,9 @@ impl Tuner {
         let pace = CAUTION_PACE * self.allowed_late() * answered;
         let before = self.caution;
         let excess = (share / (CAUTION_TARGET * self.allowed_late()) - 1.0).clamp(-1.0, 3.0);
-        self.caution = (self.caution + pace * excess).clamp(0.0, MOST_CAUTION);
+        let pace = if excess < 0.0 && self.caution < 0.0 { LENIENT_PACE * pace } else { pace };
+        let least = -MOST_LENIENCY * (self.windows as f64 / LENIENT_FROM).min(1.0);
+        self.caution = (self.caution + pace * excess).clamp(least, MOST_CAUTION);
         if (self.caution - self.searched.caution).abs() > 0.2 && self.caution > before {
             self.searched.is_due.get_or_insert(SwitchReason::ObjectiveAtRisk);
         }
@@ -110,7 +118,7 @@ impl Tuner {
         }
         let enough = realised.batches >= 2.0 * f64::from(self.settings.guard.probation_batches);
         let is_same = (self.knowledge.drift_ln() - previous.drift_ln).abs() < 0.05;
-        match (realised.usd_per_request(), before.usd_per_request()) {
+        match (realised.warm_usd_per_request(), before.warm_usd_per_request()) {
             // Under the same load (the record before ends at a change of load) and the same speed of Lambda only.
             (Some(now), Some(then)) if enough && is_same && before.batches >= 20.0 && now > DEAR * then => {
                 Some(RollbackReason::Dear)
@@ -203,7 +211,7 @@ mod tests {
     #[test]
     fn a_return_closes_batches_by_the_service_times_of_the_plan_returned_to() {
         let mut tuner = switched();
-        tuner.realised.add(&measured(100, 200, 60));
+        tuner.realised.add(&measured(100, 200, 60), 0.0);
         assert!(tuner.guard());
         assert_eq!(tuner.plan().rungs[0].memory_mib, Mebibytes(1024));
         assert_eq!(tuner.plan().service_time_upper, table(80));
@@ -212,10 +220,10 @@ mod tests {
     #[test]
     fn a_late_batch_is_one_event_however_many_answers_it_holds() {
         let mut few_full = switched();
-        few_full.realised.add(&measured(15, 120, 8));
+        few_full.realised.add(&measured(15, 120, 8), 0.0);
         assert!(!few_full.guard(), "one batch of eight was late");
         let mut many_single = switched();
-        many_single.realised.add(&measured(120, 120, 8));
+        many_single.realised.add(&measured(120, 120, 8), 0.0);
         assert!(many_single.guard(), "eight batches of one were late");
     }
 }

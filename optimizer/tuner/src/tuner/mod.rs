@@ -25,7 +25,9 @@ mod whole_plan;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use gateway_contract::{Architecture, PriceTable, ServiceObservation, ServingPlan, Timestamp, WindowStats};
+use gateway_contract::{
+    Architecture, PriceTable, ServiceObservation, ServiceOutcome, ServingPlan, Timestamp, WindowStats,
+};
 use optimizer_bayesopt::Hyperparameters;
 
 use self::account::{Budget, Previous, Realised};
@@ -40,6 +42,7 @@ use crate::search::{Found, Point, Scored, places};
 use crate::service::belief::{Belief, RungPoint};
 use crate::service::knowledge::{Knowledge, Learned};
 use crate::settings::{PolicyKind, SettingsError, TunerSettings};
+use crate::warm_up::STAYS_WARM;
 
 pub use self::state::{StateError, TunerState};
 
@@ -149,6 +152,10 @@ pub struct Tuner {
     is_serving: bool,
     /// Invocations of this window that started an environment.
     cold_in_window: u32,
+    /// Dollars of their INIT, canaries left out.
+    init_usd_in_window: f64,
+    /// The window in which a size last answered, by MiB.
+    answered: BTreeMap<u32, u64>,
     /// The last window in which the load or the plan changed.
     window_of_last_change: u64,
     /// Extra deviations at which batches are closed, raised while answers are late.
@@ -238,6 +245,8 @@ impl Tuner {
             realised: Realised::default(),
             is_serving: true,
             cold_in_window: 0,
+            init_usd_in_window: 0.0,
+            answered: BTreeMap::new(),
             window_of_last_change: 0,
             caution: 0.0,
             recent_late: (0.0, 0.0),
@@ -274,6 +283,14 @@ impl Tuner {
         // The window in which it begins still holds answers of the plan before: it counts from the next on.
         self.is_serving |= observation.revision >= self.plan.revision;
         self.cold_in_window += u32::from(observation.init.is_some());
+        if observation.outcome == ServiceOutcome::Completed && !observation.is_canary {
+            self.answered.insert(observation.memory_mib.0, self.windows);
+        }
+        if let Some(init) = observation.init.filter(|_| !observation.is_canary) {
+            let memory_mib = observation.memory_mib.0;
+            self.init_usd_in_window += init.as_secs_f64()
+                * crate::search::usd_per_second(&self.economics.prices, &self.economics, memory_mib);
+        }
         match self.knowledge.add(observation, self.belief.as_deref()) {
             Learned::Service => self.window_of_last_observation = self.windows,
             Learned::Nothing => {}
@@ -310,8 +327,9 @@ impl Tuner {
         let is_warming = self.is_warming();
         self.cold_in_window = 0;
         if self.is_serving && !is_warming {
-            self.realised.add(stats);
+            self.realised.add(stats, self.init_usd_in_window);
         }
+        self.init_usd_in_window = 0.0;
         self.hold_outs.add(stats);
         self.budget.pass(self.settings.window);
         if self.hold != Hold::Free {
@@ -480,6 +498,14 @@ impl Tuner {
     fn is_warming(&self) -> bool {
         let since = self.windows - self.window_of_last_change.max(self.window_of_last_switch);
         self.cold_in_window > 0 && since <= WARMING_WINDOWS
+    }
+
+    /// Whether a size has answered within the time that Lambda keeps an environment.
+    fn is_warm(&self, memory_mib: u32) -> bool {
+        let since = |at: u64| u32::try_from(self.windows - at).unwrap_or(u32::MAX);
+        self.answered
+            .get(&memory_mib)
+            .is_some_and(|&at| self.settings.window.saturating_mul(since(at)) < STAYS_WARM)
     }
 
     fn is_whole_plan_policy(&self) -> bool {

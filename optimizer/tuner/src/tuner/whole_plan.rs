@@ -161,7 +161,7 @@ impl Tuner {
         };
         trial.windows += 1;
         if trial.windows > SETTLE {
-            trial.measured.add(stats);
+            trial.measured.add(stats, 0.0);
             if let Some(latency) = stats.latency_at_percentile {
                 trial.latency_sum_s += latency.as_secs_f64();
                 trial.latency_windows += 1.0;
