@@ -55,8 +55,10 @@ impl Bench {
             "listen = '127.0.0.1:0'\n[metering]\nmode = 'none'\n[lifecycle]\nupdate_delay_ms = 20\n\
              [[function]]\nname = 'f'\npackage_dir = {package:?}\nmemory_mib = [640]\nenvironment = {{ KEPT = 'yes' }}\nlinks = {{ model = {model:?} }}\n"
         );
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let emulator = runtime.block_on(Emulator::start(EmulatorConfig::from_toml_str(&text).unwrap())).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let emulator =
+            runtime.block_on(Emulator::start(EmulatorConfig::from_toml_str(&text).unwrap())).unwrap();
         Self { address: emulator.address(), folder, _runtime: runtime, _emulator: emulator }
     }
 
@@ -111,7 +113,9 @@ impl Bench {
     /// Versions that the experiment has published and not deleted.
     fn leftovers(&self) -> usize {
         let listed = self.get("/2015-03-31/functions/f/versions");
-        let is_ours = |version: &&Value| version["Description"].as_str().is_some_and(|text| text.starts_with("penstock profile"));
+        let is_ours = |version: &&Value| {
+            version["Description"].as_str().is_some_and(|text| text.starts_with("penstock profile"))
+        };
         listed["Versions"].as_array().unwrap().iter().filter(is_ours).count()
     }
 
@@ -151,13 +155,15 @@ fn told(output: &Output) -> String {
 #[test]
 fn an_experiment_leaves_records_a_report_and_a_profile_and_nothing_on_lambda() {
     let bench = Bench::start();
-    let experiment = bench.experiment("runs = { per_point = 6, cold_share = 0.3, stop_width = 0, pause_ms = 0 }");
+    let experiment =
+        bench.experiment("runs = { per_point = 6, cold_share = 0.3, stop_width = 0, pause_ms = 0 }");
     let output = bench.run(&experiment);
     assert!(output.status.success(), "{}", told(&output));
     bench.assert_clean();
     let counts = counted(&bench.runs());
     for (kind, wanted) in [("\"cold\"", 2), ("\"warm\"", 4)] {
-        let found: Vec<usize> = counts.iter().filter(|((_, of), _)| of == kind).map(|(_, count)| *count).collect();
+        let found: Vec<usize> =
+            counts.iter().filter(|((_, of), _)| of == kind).map(|(_, count)| *count).collect();
         assert_eq!(found, [wanted; 8], "{kind}: two sizes, two batches, two concurrencies");
     }
     for run in bench.runs() {
@@ -172,11 +178,18 @@ fn an_experiment_leaves_records_a_report_and_a_profile_and_nothing_on_lambda() {
         assert!(invocations.iter().all(|call| call["cost_usd"].as_f64() > Some(1e-9)), "{run}");
     }
     let csv = bench.read("records.csv");
-    let invocations: usize = bench.runs().iter().map(|run| run["invocations"].as_array().unwrap().len()).sum();
+    let invocations: usize =
+        bench.runs().iter().map(|run| run["invocations"].as_array().unwrap().len()).sum();
     assert_eq!(csv.lines().count(), 1 + invocations);
     assert_eq!(&std::fs::read(bench.output().join("records.parquet")).unwrap()[..4], b"PAR1");
     let report = bench.read("report.html");
-    for heading in ["Recommendations", "Time and cost by memory", "Cold against warm", "Pareto front", "Concurrency against instances"] {
+    for heading in [
+        "Recommendations",
+        "Time and cost by memory",
+        "Cold against warm",
+        "Pareto front",
+        "Concurrency against instances",
+    ] {
         assert!(report.contains(heading), "{heading}");
     }
     let summary: Value = serde_json::from_str(&bench.read("summary.json")).unwrap();
@@ -187,9 +200,11 @@ fn an_experiment_leaves_records_a_report_and_a_profile_and_nothing_on_lambda() {
 #[test]
 fn a_killed_experiment_goes_on_where_it_was() {
     let bench = Bench::start();
-    let experiment = bench.experiment("runs = { per_point = 10, cold_share = 0.2, stop_width = 0, pause_ms = 5 }");
+    let experiment =
+        bench.experiment("runs = { per_point = 10, cold_share = 0.2, stop_width = 0, pause_ms = 5 }");
     for seen in [5, 30, 55] {
-        let mut child = bench.command(&experiment).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            bench.command(&experiment).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         bench.wait_for_runs(&mut child, seen);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -203,8 +218,14 @@ fn a_killed_experiment_goes_on_where_it_was() {
     let ids: Vec<u64> = runs.iter().map(|run| run["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (0..runs.len() as u64).collect::<Vec<_>>(), "no run is lost or twice");
     let counts = counted(&runs);
-    assert!(counts.iter().filter(|((_, kind), _)| kind == "\"cold\"").all(|(_, &count)| count == 2), "{counts:?}");
-    assert!(counts.iter().filter(|((_, kind), _)| kind == "\"warm\"").all(|(_, &count)| count >= 8), "{counts:?}");
+    assert!(
+        counts.iter().filter(|((_, kind), _)| kind == "\"cold\"").all(|(_, &count)| count == 2),
+        "{counts:?}"
+    );
+    assert!(
+        counts.iter().filter(|((_, kind), _)| kind == "\"warm\"").all(|(_, &count)| count >= 8),
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -245,7 +266,11 @@ fn after_a_failure_nothing_is_left_on_lambda() {
     let bench = Bench::start();
     let experiment = bench.experiment("runs = { per_point = 5, pause_ms = 0 }");
     // The function runs another model than the manifest says.
-    std::fs::write(bench.folder.path().join("other.toml"), MANIFEST.replace("'identity'\nversion", "'other'\nversion")).unwrap();
+    std::fs::write(
+        bench.folder.path().join("other.toml"),
+        MANIFEST.replace("'identity'\nversion", "'other'\nversion"),
+    )
+    .unwrap();
     let text = std::fs::read_to_string(&experiment).unwrap().replace("model/model.toml", "other.toml");
     std::fs::write(&experiment, text).unwrap();
     let output = bench.run(&experiment);
@@ -258,12 +283,16 @@ fn after_a_failure_nothing_is_left_on_lambda() {
 fn a_dry_run_says_what_it_would_take_and_calls_nothing() {
     let bench = Bench::start();
     let experiment = bench.experiment("machine = { vcpus = 0.5, concurrency = 2 }");
-    let text = std::fs::read_to_string(&experiment).unwrap().replace(&bench.address.to_string(), "127.0.0.1:9");
+    let text =
+        std::fs::read_to_string(&experiment).unwrap().replace(&bench.address.to_string(), "127.0.0.1:9");
     std::fs::write(&experiment, text).unwrap();
     let output = bench.command(&experiment).arg("--dry-run").output().unwrap();
     let text = told(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("8 points") && text.contains("(simulated)") && text.contains("in all: at most"), "{text}");
+    assert!(
+        text.contains("8 points") && text.contains("(simulated)") && text.contains("in all: at most"),
+        "{text}"
+    );
     assert!(!bench.output().exists());
 }
 

@@ -11,7 +11,9 @@ use gateway_server::http::{HttpTelemetry, RequestRecord};
 use gateway_server::inference::Receipt;
 use gateway_server::telemetry::control::Fallback;
 use gateway_server::telemetry::model::InvocationMeters;
-use gateway_server::telemetry::{Catalogue, ControlMetrics, HttpMetrics, JobMetrics, ModelMetrics, record_event};
+use gateway_server::telemetry::{
+    Catalogue, ControlMetrics, HttpMetrics, JobMetrics, ModelMetrics, record_event,
+};
 use optimizer_tuner::event::{
     Candidate, Expectation, PointSummary, RollbackReason, SwitchReason, TrialVerdict,
 };

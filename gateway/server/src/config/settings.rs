@@ -115,10 +115,11 @@ impl Settings {
                 .filter(|interval| !interval.is_zero()),
             state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
             state_copy: config.state.copy.clone(),
-            bulk: config.bulk.directory.as_ref().map(|directory| BulkConfig {
-                directory: Some(base.join(directory)),
-                ..config.bulk.clone()
-            }),
+            bulk: config
+                .bulk
+                .directory
+                .as_ref()
+                .map(|directory| BulkConfig { directory: Some(base.join(directory)), ..config.bulk.clone() }),
             models,
         })
     }

@@ -93,10 +93,9 @@ impl Tuner {
         let allowed_late = search.allowed_late();
         // Just outside is no danger, by itself.
         let is_near = |late_share: f64| late_share > allowed_late && late_share <= AT_RISK * allowed_late;
-        let at_risk = incumbent
-            .as_ref()
-            .is_some_and(|it| !it.is_feasible && !is_near(it.expected.late_share))
-            && best.is_feasible;
+        let at_risk =
+            incumbent.as_ref().is_some_and(|it| !it.is_feasible && !is_near(it.expected.late_share))
+                && best.is_feasible;
         let gain = incumbent.as_ref().map(|it| it.score - best.score);
         let pay_off = {
             let earned = best.expected.usd_per_million * 1e-6 * law.requests_per_second * PAY_OFF_S;
