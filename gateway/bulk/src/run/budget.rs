@@ -90,7 +90,7 @@ mod tests {
     fn begin(budget: &mut Budget, items: u32) -> Aside {
         match budget.ask(items) {
             Verdict::Begin(aside) => aside,
-            other => panic!("{other:?}"),
+            other @ (Verdict::Wait | Verdict::Spent) => panic!("{other:?}"),
         }
     }
 
