@@ -40,6 +40,7 @@ const MOVED_ELSEWHERE: &[&str] = &[
     "penstock_control_observations_dropped_total", // driver: the_oldest_go_first_and_are_counted
     "penstock_control_restarts_total",        // control: a_panic_of_a_tuner…
     "penstock_state_saves_total",             // control: state_is_written_while_it_changes…
+    "penstock_state_copies_total",            // control: a_new_host_goes_on_with_the_copy
 ];
 
 fn candidate() -> Candidate {
@@ -101,6 +102,8 @@ fn move_control(catalogue: &Arc<Catalogue>) {
         realised: RealisedReport { requests: 10, usd_per_million: 3.1, late_share: 0.01, mean_fill: 2.0 },
         load: LoadReport { requests_per_s: 60.0, dispersion: 1.5, ..LoadReport::default() },
         drift_factor: 1.02,
+        unbatched_usd_per_million: Some(6.0),
+        measured_unbatched_usd_per_million: Some(6.2),
         ..TunerReport::default()
     };
     control.report(&report);
@@ -108,6 +111,7 @@ fn move_control(catalogue: &Arc<Catalogue>) {
     let stats = WindowStats {
         answered: 1_000_000,
         cost_usd: 3.0,
+        hold_out_cost_usd: 0.01,
         latency_at_percentile: Some(Duration::from_millis(90)),
         ..WindowStats::default()
     };

@@ -586,12 +586,19 @@ impl<'a> Search<'a> {
         (next(), next())
     }
 
-    /// Closes later in small steps, as far as the objective is kept and it pays.
+    /// Closes later in small steps, as far as the objective is kept, it pays, and fills stay known.
     fn refined(&self, mut best: Scored) -> Scored {
         for _ in 0..REFINEMENTS {
             let point = Point { close_z: best.point.close_z - REFINED_BY, ..best.point.clone() };
             match self.score_with(&point, false) {
-                Some(next) if best.is_feasible && next.is_feasible && next.score < best.score => best = next,
+                Some(next)
+                    if best.is_feasible
+                        && next.is_feasible
+                        && next.is_known >= best.is_known
+                        && next.score < best.score =>
+                {
+                    best = next;
+                }
                 _ => break,
             }
         }

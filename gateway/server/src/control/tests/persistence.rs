@@ -86,7 +86,9 @@ async fn a_new_host_goes_on_with_the_copy() {
     world.script().plans.push_back(plan);
     assert!(eventually(|| world.plan().revision == PlanRevision(2)).await);
     world.send().await.unwrap();
+    let catalogue = world.catalogue.clone();
     world.stop().await;
+    assert!(catalogue.encode().contains("penstock_state_copies_total{result=\"success\"}"));
     std::fs::remove_dir_all(folder.path().join("learned")).unwrap();
     let world = World::start(folder.path(), &state, Script::default());
     assert!(eventually(|| world.plan().max_batch_size == 3).await);
