@@ -220,7 +220,7 @@ fn a_job_is_listed_shown_and_cancelled_while_it_runs() {
         .run(&input, world.path("out.jsonl"))
         .args(SMALL)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
     let list = || text(&world.bulk("list").output().unwrap());

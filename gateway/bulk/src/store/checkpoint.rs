@@ -165,7 +165,7 @@ impl Store {
     pub(crate) async fn commit(&self, taken: &Taken, commit: &Commit<'_>) -> Result<JobState, BulkError> {
         let (id, checkpoint) = (&taken.job.id, commit.checkpoint);
         let (counts, cost) = (&commit.counts, &commit.cost);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let row = sqlx::query(
             "UPDATE bulk_jobs SET done_lines = $1, done_position = $2, output_bytes = $3, error_bytes = $4,
                 completed = $5, failed = $6, items = $7, unknown_outcomes = $8,
@@ -242,7 +242,7 @@ impl Store {
         failure: Option<&JobFailure>,
     ) -> Result<JobState, BulkError> {
         let id = taken.job.id.as_str();
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let row = sqlx::query("SELECT state, reached FROM bulk_jobs WHERE id = $1 AND epoch = $2")
             .bind(id)
             .bind(taken.epoch)

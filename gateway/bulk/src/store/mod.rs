@@ -55,12 +55,9 @@ impl Store {
             .acquire_timeout(Duration::from_secs(30))
             .after_connect(move |connection, _| {
                 let pragmas = pragmas.clone();
-                Box::pin(async move {
-                    if !is_postgres {
-                        sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).execute(connection).await?;
-                    }
-                    Ok(())
-                })
+                Box::pin(
+                    async move { if is_postgres { Ok(()) } else { prepare(connection, &pragmas).await } },
+                )
             })
             .connect_with(options)
             .await?;
@@ -84,9 +81,30 @@ impl Store {
         self.is_postgres
     }
 
+    /// A transaction that writes. SQLite would refuse to turn one that has read into one that writes while another process writes.
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Any>, sqlx::Error> {
+        if self.is_postgres { self.pool.begin().await } else { self.pool.begin_with("BEGIN IMMEDIATE").await }
+    }
+
     /// Closes the connections.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Sets up a SQLite connection. While another process makes the file, SQLite refuses to change the journal at once, whatever the time-out.
+async fn prepare(connection: &mut sqlx::AnyConnection, pragmas: &str) -> Result<(), sqlx::Error> {
+    let until = tokio::time::Instant::now() + Duration::from_millis(BUSY_TIMEOUT_MS.into());
+    loop {
+        let set = sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas.to_owned())).execute(&mut *connection).await;
+        match set {
+            Err(sqlx::Error::Database(error))
+                if error.message().contains("locked") && tokio::time::Instant::now() < until =>
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other.map(drop),
+        }
     }
 }
 
