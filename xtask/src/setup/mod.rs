@@ -78,8 +78,12 @@ impl Setup {
         models::ensure(self, names)
     }
 
-    /// The folder of PostgreSQL's programs in the environment of [`Setup::venv`]; `None` where its package does not exist for this Python.
+    /// The folder of PostgreSQL's programs in the environment of [`Setup::venv`]; `None` where the system has its own, which the tests find,
+    /// or where the package does not exist for this Python.
     pub(crate) fn postgres(&self) -> Option<PathBuf> {
+        if Path::new("/usr/lib/postgresql").is_dir() {
+            return None;
+        }
         let lib = fs::read_dir(self.cache.join("venv/lib")).ok()?;
         lib.filter_map(|entry| Some(entry.ok()?.path().join("site-packages/pgserver/pginstall/bin")))
             .find(|folder| folder.join("initdb").is_file())
