@@ -6,6 +6,7 @@ mod bulk;
 mod commands;
 mod profile;
 mod simulate;
+mod stop;
 
 use std::process::ExitCode;
 

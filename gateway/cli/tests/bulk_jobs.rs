@@ -7,38 +7,20 @@
     reason = "a test may panic"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use workers_emulator::{Emulator, EmulatorConfig};
 
-const MANIFEST: &str = "name = 'identity'\nversion = '1'\nengine = 'identity'\n\
-    [[inputs]]\nname = 'x'\ndatatype = 'FP32'\nshape = [4]\n[[outputs]]\nname = 'y'\ndatatype = 'FP32'\nshape = [4]\n";
-
 /// Chunks so small that a job takes a while.
 const SMALL: [&str; 2] = ["--chunk-items", "20"];
-
-/// The worker's binary, built if only this package was.
-fn bootstrap() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let path = Path::new(env!("CARGO_BIN_EXE_penstock")).with_file_name("bootstrap");
-        if !path.exists() {
-            let target = path.parent().and_then(Path::parent).unwrap();
-            let build = Command::new(env!("CARGO"))
-                .args(["build", "--offline", "-p", "workers-runtime", "--bin", "bootstrap", "--target-dir"])
-                .arg(target)
-                .status();
-            assert!(build.unwrap().success(), "the worker cannot be built");
-        }
-        path
-    })
-}
 
 /// A local Lambda with the function `f`, and a folder with a configuration for it.
 struct World {
@@ -50,11 +32,7 @@ struct World {
 impl World {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (package, model) = (folder.path().join("package"), folder.path().join("model"));
-        std::fs::create_dir(&package).unwrap();
-        std::fs::create_dir(&model).unwrap();
-        std::fs::copy(bootstrap(), package.join("bootstrap")).unwrap();
-        std::fs::write(model.join("model.toml"), MANIFEST).unwrap();
+        let (package, model) = support::function_in(folder.path());
         let text = format!(
             "listen = '127.0.0.1:0'\n[metering]\nmode = 'none'\n\
              [[function]]\nname = 'f'\npackage_dir = {package:?}\nmemory_mib = [640]\nlinks = {{ model = {model:?} }}\n"

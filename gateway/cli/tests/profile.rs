@@ -2,38 +2,19 @@
 //! the budget, and what is left on Lambda afterwards.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use workers_emulator::{Emulator, EmulatorConfig};
-
-const MANIFEST: &str = "name = 'identity'\nversion = '1'\nengine = 'identity'\n\
-    [[inputs]]\nname = 'x'\ndatatype = 'FP32'\nshape = [4]\n[[outputs]]\nname = 'y'\ndatatype = 'FP32'\nshape = [4]\n";
-
-/// The worker's binary, built if only this package was.
-fn bootstrap() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let path = Path::new(env!("CARGO_BIN_EXE_penstock")).with_file_name("bootstrap");
-        if !path.exists() {
-            let target = path.parent().and_then(Path::parent).unwrap();
-            let build = Command::new(env!("CARGO"))
-                .args(["build", "--offline", "-p", "workers-runtime", "--bin", "bootstrap", "--target-dir"])
-                .arg(target)
-                .status();
-            assert!(build.unwrap().success(), "the worker cannot be built");
-        }
-        path
-    })
-}
 
 /// A local Lambda with the function `f`, and a folder for an experiment.
 struct Bench {
@@ -46,11 +27,7 @@ struct Bench {
 impl Bench {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (package, model) = (folder.path().join("package"), folder.path().join("model"));
-        std::fs::create_dir(&package).unwrap();
-        std::fs::create_dir(&model).unwrap();
-        std::fs::copy(bootstrap(), package.join("bootstrap")).unwrap();
-        std::fs::write(model.join("model.toml"), MANIFEST).unwrap();
+        let (package, model) = support::function_in(folder.path());
         let text = format!(
             "listen = '127.0.0.1:0'\n[metering]\nmode = 'none'\n[lifecycle]\nupdate_delay_ms = 20\n\
              [[function]]\nname = 'f'\npackage_dir = {package:?}\nmemory_mib = [640]\nenvironment = {{ KEPT = 'yes' }}\nlinks = {{ model = {model:?} }}\n"
@@ -268,7 +245,7 @@ fn after_a_failure_nothing_is_left_on_lambda() {
     // The function runs another model than the manifest says.
     std::fs::write(
         bench.folder.path().join("other.toml"),
-        MANIFEST.replace("'identity'\nversion", "'other'\nversion"),
+        support::MANIFEST.replace("'identity'\nversion", "'other'\nversion"),
     )
     .unwrap();
     let text = std::fs::read_to_string(&experiment).unwrap().replace("model/model.toml", "other.toml");

@@ -12,7 +12,6 @@ use gateway_bulk::{
 };
 use gateway_invoker::LambdaInvoker;
 use gateway_server::config::{Loaded, ModelSettings, load};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::arguments::RunArguments;
@@ -67,12 +66,18 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         stop: stopped,
     };
     let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
-    let signals = tokio::spawn(stop_on_signals(stop));
+    // Without signals the job runs to its end.
+    let _unheard = crate::stop::on_signals(
+        move || {
+            stop.send_replace(true);
+        },
+        "stopping when the invocations under way have ended; the same command goes on",
+        "stopped at once; the same command goes on",
+    );
     let showing = tokio::spawn(bar::show(progress, std::io::stderr().is_terminal()));
     let ended = run_job(&store, &owner, &job.id, invoker, context).await;
     showing.abort();
     let _aborted = showing.await;
-    signals.abort();
     let job = ended?;
     store.close().await;
     print!("{}", describe(&job));
@@ -173,24 +178,4 @@ async fn create(
     let job = store.create_job(owner, &spec).await?;
     eprintln!("job {}", job.id);
     Ok(job)
-}
-
-/// The first signal ends the run in order, the second at once.
-async fn stop_on_signals(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    for is_first in [true, false] {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if !is_first {
-            std::process::exit(130);
-        }
-        stop.send_replace(true);
-        eprintln!("penstock: stopping when the invocations under way have ended; the same command goes on");
-    }
 }

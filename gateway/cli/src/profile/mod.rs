@@ -19,15 +19,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use workers_profiler::session::{self, BudgetKind, Ending, Session, SessionError, Stop};
 use workers_profiler::{Experiment, ExperimentError, Journal, JournalError, Lambda, VersionError};
 
 use self::expect::Expectation;
 use crate::commands::{EXIT_CONFIG, fail};
+use crate::stop::{self, EXIT_INTERRUPTED};
 
-/// Ended by a signal.
-const EXIT_INTERRUPTED: u8 = 130;
 /// The budget is used up before every point has its runs.
 const EXIT_BUDGET: u8 = 75;
 
@@ -194,7 +192,14 @@ async fn measure(
     journal: &mut Journal,
 ) -> Result<Ending, ProfileError> {
     let stop = Stop::default();
-    stop_on_signals(stop.clone())?;
+    stop::on_signals(
+        {
+            let stop = stop.clone();
+            move || stop.ask()
+        },
+        "stopping after this run; then what was made on Lambda is removed",
+        "stopped at once; `--remove-only` removes what is left on Lambda",
+    )?;
     let mut bar = bar::Bar::new(std::io::stderr().is_terminal());
     let session = Session {
         experiment,
@@ -207,27 +212,6 @@ async fn measure(
     let ended = session::run(session, journal).await;
     bar.finish();
     Ok(ended?)
-}
-
-/// The first signal ends the session after the run that is under way, the second at once.
-fn stop_on_signals(stop: Stop) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for is_first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if !is_first {
-                eprintln!("penstock: stopped at once; `--remove-only` removes what is left on Lambda");
-                std::process::exit(i32::from(EXIT_INTERRUPTED));
-            }
-            stop.ask();
-            eprintln!("penstock: stopping after this run; then what was made on Lambda is removed");
-        }
-    });
-    Ok(())
 }
 
 fn tell(ending: Ending) -> u8 {

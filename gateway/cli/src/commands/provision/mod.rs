@@ -14,16 +14,14 @@ use gateway_invoker::provision::{
     plan,
 };
 use gateway_server::config::{Loaded, load};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArguments, EXIT_CONFIG, fail};
+use crate::stop::{self, EXIT_INTERRUPTED};
 use ladder::Work;
 use table::Table;
 
 /// Wrong arguments, as clap has it.
 const EXIT_USAGE: u8 = 2;
-/// Ended by a signal.
-const EXIT_INTERRUPTED: u8 = 130;
 
 /// Arguments of `provision`.
 #[derive(Debug, Args)]
@@ -67,7 +65,14 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     };
     runtime.block_on(async {
         let stop = Stop::default();
-        if let Err(error) = stop_on_signals(stop.clone()) {
+        if let Err(error) = stop::on_signals(
+            {
+                let stop = stop.clone();
+                move || stop.ask()
+            },
+            "stopping; `$LATEST` gets its memory back first",
+            "stopped at once: look at the memory of `$LATEST`",
+        ) {
             return fail(&error, 1);
         }
         let provisioner = Provisioner::new(&loaded.settings.invoker, Patience::default(), stop.clone()).await;
@@ -80,27 +85,6 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             (false, false) => ExitCode::SUCCESS,
         }
     })
-}
-
-/// The first signal ends the run in order, the second at once.
-fn stop_on_signals(stop: Stop) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for is_first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if !is_first {
-                eprintln!("penstock: stopped at once: look at the memory of `$LATEST`");
-                std::process::exit(i32::from(EXIT_INTERRUPTED));
-            }
-            stop.ask();
-            eprintln!("penstock: stopping; `$LATEST` gets its memory back first");
-        }
-    });
-    Ok(())
 }
 
 /// One run of the command.
