@@ -164,6 +164,7 @@ async function commands(page) {
   complaints.splice(0);
   const refusal = await dialog.locator(".error").textContent();
   check("a refusal is shown with its reason", refusal.includes("refused (400)") && refusal.includes("max_batch_size"), refusal);
+  await shot(page, "dialog-refused");
   await dialog.getByLabel("Largest batch").fill("3");
   const memory = (await dialog.getByLabel("Memory").inputValue()) === "1024" ? "1769" : "1024";
   const place = new RegExp(`up to 3 items.*${memory.replace(/^1/, "1,")} MiB × 1 process`);

@@ -35,8 +35,8 @@ const sections = [loadSection(), planSection(), costSection(), latencySection(),
 const jobs = jobsSection();
 const model = html("div", { class: "sections" }, ...sections.map((section) => section.root));
 const nothing = html("p", { class: "empty" }, "No model is served. Models appear here once the configuration names one.");
-by("main").append(head.root, nothing, model, html("h2", null, "The gateway"), jobs.root);
-for (const part of [head.root, nothing, model]) part.hidden = true;
+by("main").append(head.root, jumps(), nothing, model, html("h2", null, "The gateway"), jobs.root);
+for (const part of [head.root, by("jumps"), nothing, model]) part.hidden = true;
 
 choices(by("span"), "span", SPANS, page.span, (span) => {
   page.span = span;
@@ -47,6 +47,19 @@ window.addEventListener("hashchange", () => {
   poll();
 });
 document.addEventListener("visibilitychange", () => document.hidden || poll());
+
+/** Links to the sections: the page is long on a phone. They leave the address alone, which names the model. */
+function jumps() {
+  const link = ({ id, heading }) => html("a", { href: `#${id}`, onclick: (event) => jump(event, heading) }, heading.textContent);
+  const all = [...sections, jobs].map(({ root }) => ({ id: root.id, heading: root.querySelector("h3") }));
+  return html("nav", { id: "jumps", "aria-label": "Sections" }, html("ul", null, ...all.map((section) => html("li", null, link(section)))));
+}
+
+function jump(event, heading) {
+  event.preventDefault();
+  heading.scrollIntoView();
+  heading.focus({ preventScroll: true });
+}
 
 /** Name, state, warnings and buttons of the model that is shown. */
 function modelHead() {
@@ -90,7 +103,8 @@ function modelHead() {
 function selected() {
   const named = new URLSearchParams(location.hash.slice(1)).get("model");
   const names = page.models.map((model) => model.model);
-  return names.includes(named) ? named : names[0];
+  page.chosen = [named, page.chosen].find((name) => names.includes(name)) ?? names[0];
+  return page.chosen;
 }
 
 function storeOf(name) {
@@ -139,6 +153,7 @@ function show() {
   const has = store !== null && store.detail !== null && store.started !== null;
   head.root.hidden = !has;
   model.hidden = !has;
+  by("jumps").hidden = !has;
   if (!has) return;
   document.title = `${name} · Penstock console`;
   const from = Math.max(store.now - page.span, store.windows.length ? store.windows[0].ended_s - store.windows[0].length_s : 0);

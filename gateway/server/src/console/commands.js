@@ -34,7 +34,7 @@ function confirmDialog() {
   const error = html("p", { class: "error", role: "alert" });
   const yes = html("button", { type: "submit" });
   const no = html("button", { type: "button", onclick: () => root.close() }, "Cancel");
-  const form = html("form", { onsubmit: (event) => submit(event), novalidate: true }, title, body, error, html("div", { class: "buttons" }, no, yes));
+  const form = html("form", { onsubmit: (event) => submit(event), oninput: () => setText(error, ""), novalidate: true }, title, body, error, html("div", { class: "buttons" }, no, yes));
   const root = html("dialog", { "aria-labelledby": "confirm-title", "aria-describedby": "confirm-text" }, form);
   let question = null;
 
@@ -129,7 +129,7 @@ function belief(store, point) {
   if (!found || at < 0) return "";
   const slo = store.detail.slo_latency_ms;
   const size = store.surface.batch_sizes[at];
-  return `Believed of a batch of ${items(size)} there: up to ${ms(found.upper_ms[at])} until the answer${found.upper_ms[at] > slo ? `, which is more than the objective of ${ms(slo)}` : ` of the objective of ${ms(slo)}`}; ${usd(found.usd_per_million_items[at])} per million items when full.`;
+  return `Believed of a batch of ${items(size)} there: up to ${ms(found.upper_ms[at])} until the answer${found.upper_ms[at] > slo ? `, more than the objective of ${ms(slo)}` : `; the objective is ${ms(slo)}`}; ${usd(found.usd_per_million_items[at])} per million items when full.`;
 }
 
 function freezeQuestion(done) {

@@ -30,7 +30,7 @@ export function setText(element, text) {
 
 /** A section of the page: a landmark with a heading, a line that says what it answers, and room. */
 export function section(id, title, answers, className = "") {
-  const heading = html("h3", { id: `${id}-title` }, title);
+  const heading = html("h3", { id: `${id}-title`, tabindex: "-1" }, title);
   const body = html("div", { class: "body" });
   const root = html("section", { id, class: `card ${className}`, "aria-labelledby": `${id}-title` }, heading, html("p", { class: "answers" }, answers), body);
   return { root, body, heading };

@@ -32,7 +32,7 @@ export function modelCards(nav) {
       setText(state, model.unservable !== null ? "not served" : model.hold !== "free" ? words(model.hold) : free);
       state.dataset.tone = isWrong ? "bad" : model.hold !== "free" ? "note" : "";
       const dollars = model.realised.requests > 0 ? [`${usd(model.realised.usd_per_million)} per million`] : [];
-      setText(figures, [rate(model.load.requests_per_s), ...(latency === undefined ? [] : [`${ms(latency * 1000)} at percentile`]), ...dollars].join(" · "));
+      setText(figures, [rate(model.load.requests_per_s), ...(latency === undefined ? [] : [`latency ${ms(latency * 1000)}`]), ...dollars].join(" · "));
       if (model.model === selected) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }

@@ -35,7 +35,7 @@ export function planSection() {
     small({ title: "Memory over time", unit: "MiB", format: mib, tick: count, series: [{ label: "of a full batch", color: 3, shape: "step" }] }),
     small({ title: "Processes over time", unit: "processes", isWhole: true, tick: count, format: (value) => processes(value), series: [{ label: "of a full batch", color: 4, shape: "step" }] }),
   ];
-  body.append(sentence, why, html("h4", null, "The choice in numbers"), compared.root, html("p", { class: "muted" }, "A point: most items of a batch, longest wait of the oldest, memory × processes, by fill where they differ."), html("h4", null, "Where batches run"), rungs.root, html("h4", null, "Plan over time"), html("div", { class: "grid" }, ...charts.map((chart) => chart.root)));
+  body.append(sentence, why, html("h4", null, "The choice in numbers"), compared.root, html("p", { class: "muted under" }, "A point: most items of a batch, longest wait of the oldest, memory × processes, by fill where they differ."), html("h4", null, "Where batches run"), rungs.root, html("h4", null, "Plan over time"), html("div", { class: "grid" }, ...charts.map((chart) => chart.root)));
 
   function update({ store, span }) {
     const { plan, report } = store.detail;
