@@ -17,6 +17,9 @@ from .stack import ADAPTIVE, Parts, Stack
 
 # Sizes of one vCPU and a little more: what this needs is choices, not speed.
 MEMORY_MIB = (512, 1024, 1769, 3008)
+# At the high rate more items come within the objective than a batch of the low rate's plan holds, so that another plan must follow.
+STEPS = (6.0, 80.0, 6.0)
+MAX_BATCH_SIZE = 64
 
 
 class NothingHappened(RuntimeError):
@@ -26,9 +29,9 @@ class NothingHappened(RuntimeError):
 def main() -> int:
     arguments = _arguments()
     files = (arguments.penstock, arguments.bootstrap, arguments.onnxruntime, arguments.models)
-    parts = Parts(*(path.resolve() for path in files), prometheus=None, memory_mib=MEMORY_MIB, max_process_count=2)
+    parts = Parts(*(path.resolve() for path in files), prometheus=None, memory_mib=MEMORY_MIB, max_process_count=2, max_batch_size=MAX_BATCH_SIZE)
     with Stack(parts, arguments.folder.resolve()) as stack:
-        load = Load(stack, arguments.models / "imdb-sentiment/eval.jsonl", arguments.seconds)
+        load = Load(stack, arguments.models / "imdb-sentiment/eval.jsonl", arguments.seconds, STEPS)
         sending = threading.Thread(target=load.run, daemon=True)
         sending.start()
         print(f"console: load for {arguments.seconds:.0f} s; http://127.0.0.1:{stack.admin}/console", file=sys.stderr)

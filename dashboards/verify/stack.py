@@ -28,6 +28,8 @@ class Parts:
     """Sizes of the adaptive model."""
     max_process_count: int = 1
     """Most processes of the adaptive model."""
+    max_batch_size: int = 32
+    """Largest batch that its policy may choose."""
 
 
 class StartError(RuntimeError):
@@ -186,7 +188,7 @@ slo_latency_ms = 500
 kind = "grey_box"
 memory_mib = {list(self._parts.memory_mib)}
 max_process_count = {self._parts.max_process_count}
-max_batch_size = 32
+max_batch_size = {self._parts.max_batch_size}
 
 [models.{ADAPTIVE}.policy.exploration]
 batches_per_trial = 6

@@ -16,7 +16,7 @@ const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Seconds of load: a third at 6 requests/s, a third at 30, a third at 6 again.
+    /// Seconds of load: a third at 6 requests/s, a third at 80, a third at 6 again.
     #[arg(long, default_value_t = 300.0)]
     seconds: f64,
     /// Folder for screenshots: light and dark, desk and phone, and the dialog.

@@ -381,6 +381,8 @@ mod tests {
         assert_eq!(batches["batches"][0]["batch"], 2_000 - BATCHES);
         assert_eq!(shown["last"], 8_000);
         assert_eq!(history.since(8_000)["windows"].as_array().map(Vec::len), Some(0));
+        assert!(size_of::<Numbered<WindowRecord>>() * WINDOWS <= 256 << 10, "a quarter of a mebibyte");
+        assert!(size_of::<Numbered<BatchRecord>>() * BATCHES <= 128 << 10, "an eighth");
     }
 
     #[test]
