@@ -36,8 +36,8 @@ JOB_LINES = 400
 class Load:
     """Sends it, and counts what came back by status."""
 
-    def __init__(self, stack: Stack, reviews: Path, seconds: float) -> None:
-        self._stack, self._seconds = stack, seconds
+    def __init__(self, stack: Stack, reviews: Path, seconds: float, steps: tuple[float, ...] = STEPS) -> None:
+        self._stack, self._seconds, self._steps = stack, seconds, steps
         self._texts = [json.loads(line)["text"] for line in reviews.read_text(encoding="utf-8").splitlines()]
         self._address = f"127.0.0.1:{stack.public}"
         self.answers: Counter[str] = Counter()
@@ -53,8 +53,8 @@ class Load:
                 clients.submit(action)
 
     def _adaptive(self) -> list:
-        randomness, moments, third = random.Random(1), [], self._seconds / len(STEPS)
-        for index, rate in enumerate(STEPS):
+        randomness, moments, third = random.Random(1), [], self._seconds / len(self._steps)
+        for index, rate in enumerate(self._steps):
             at = index * third + randomness.expovariate(rate)
             while at < (index + 1) * third:
                 text = randomness.choice(self._texts)

@@ -1,4 +1,4 @@
-"""Starts the local Lambda, a gateway with two models, and a Prometheus that scrapes it each second; all on loopback."""
+"""Starts the local Lambda, a gateway with two models and, unless it is not wanted, a Prometheus that scrapes it each second; all on loopback."""
 
 import json
 import shutil
@@ -22,7 +22,14 @@ class Parts:
     bootstrap: Path
     onnxruntime: Path
     models: Path
-    prometheus: str
+    prometheus: str | None
+    """The server; `None`: none is started."""
+    memory_mib: tuple[int, ...] = (512, 1024, 1769)
+    """Sizes of the adaptive model."""
+    max_process_count: int = 1
+    """Most processes of the adaptive model."""
+    max_batch_size: int = 32
+    """Largest batch that its policy may choose."""
 
 
 class StartError(RuntimeError):
@@ -56,8 +63,9 @@ class Stack:
             self._wait("emulator", f"http://127.0.0.1:{self._lambda}/_penstock/health")
             self._start("gateway", [penstock, "serve", "--config", self._write("gateway.toml", self._gateway())])
             self._wait("gateway", f"http://127.0.0.1:{self.public}/v2/health/ready")
-            self._start("prometheus", self._prometheus_command())
-            self._wait("prometheus", f"{self.prometheus_url}/-/ready")
+            if self._parts.prometheus is not None:
+                self._start("prometheus", self._prometheus_command(self._parts.prometheus))
+                self._wait("prometheus", f"{self.prometheus_url}/-/ready")
         except BaseException:
             self._stop()
             raise
@@ -132,7 +140,7 @@ after = 20
 every = 90
 action = {{ kind = "kill" }}
 """
-        for name, model, memory in ((ADAPTIVE, "imdb-sentiment", [512, 1024, 1769]), (PINNED, "identity", [512])):
+        for name, model, memory in ((ADAPTIVE, "imdb-sentiment", list(self._parts.memory_mib)), (PINNED, "identity", [512])):
             text += f"""
 [[function]]
 name = "penstock-{name}"
@@ -178,9 +186,9 @@ slo_latency_ms = 500
 
 [models.{ADAPTIVE}.policy]
 kind = "grey_box"
-memory_mib = [512, 1024, 1769]
-max_process_count = 1
-max_batch_size = 32
+memory_mib = {list(self._parts.memory_mib)}
+max_process_count = {self._parts.max_process_count}
+max_batch_size = {self._parts.max_batch_size}
 
 [models.{ADAPTIVE}.policy.exploration]
 batches_per_trial = 6
@@ -199,7 +207,7 @@ queue_capacity_items = 64
 max_in_flight = 4
 """
 
-    def _prometheus_command(self) -> list[str]:
+    def _prometheus_command(self, server: str) -> list[str]:
         rules = Path(__file__).resolve().parent.parent / "prometheus"
         config = f"""global:
   scrape_interval: 1s
@@ -210,7 +218,7 @@ scrape_configs:
     static_configs: [{{targets: ["127.0.0.1:{self.admin}"]}}]
 """
         return [
-            self._parts.prometheus,
+            server,
             f"--config.file={self._write('prometheus.yml', config)}",
             f"--storage.tsdb.path={self._folder / 'prometheus-data'}",
             f"--web.listen-address=127.0.0.1:{self._prometheus}",

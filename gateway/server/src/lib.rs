@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod console;
 mod control;
 pub mod driver;
 pub mod http;

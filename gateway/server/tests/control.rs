@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Call, echo, request, service_error, world};
+use support::{Call, echo, raw_request, request, service_error, world};
 
 /// Policy lines behind the plan's.
 fn with_policy(policy: &str) -> String {
@@ -100,4 +100,30 @@ async fn readiness_follows_the_configured_alias() {
     assert_eq!(request(public, "GET", "/v2/health/live", "").await.0, 200);
     is_gone.store(false, Ordering::SeqCst);
     assert!(becomes(200).await, "by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_is_the_admin_listeners_alone_and_shows_batches_of_real_requests() {
+    let world = world(&with_policy(""), |call| worker(&call)).await;
+    let (public, admin) = (world.gateway.public_address(), world.gateway.admin_address());
+    let (status, page) = raw_request(admin, "GET", "/console", "").await;
+    assert!(status == 200 && page.contains("<title>Penstock console</title>"), "{status}");
+    assert_eq!(raw_request(public, "GET", "/console", "").await.0, 404);
+    assert_eq!(raw_request(public, "GET", "/control/gateway", "").await.0, 404);
+    let (status, gateway) = request(admin, "GET", "/control/gateway", "").await;
+    assert_eq!((status, &gateway["models"], &gateway["has_jobs"]), (200, &json!(["echo"]), &json!(false)));
+    assert_eq!((&gateway["is_ready"], &gateway["is_draining"]), (&json!(true), &json!(false)));
+    for _ in 0..3 {
+        assert_eq!(world.send(1.0).await.0, 200);
+    }
+    let seen = eventually(|| async move {
+        let (_, body) = request(admin, "GET", "/control/models/echo/batches", "").await;
+        body["batches"].as_array().is_some_and(|batches| batches.len() == 3)
+    });
+    assert!(seen.await);
+    let (_, body) = request(admin, "GET", "/control/models/echo/batches?limit=1", "").await;
+    let batch = &body["batches"][0];
+    assert_eq!((&batch["outcome"], &batch["qualifier"]), (&json!("ok"), &json!("mem-1024")), "{batch}");
+    assert_eq!(batch["billed_ms"], 10.0, "by the REPORT line");
+    assert!(world.gateway.shutdown().await);
 }

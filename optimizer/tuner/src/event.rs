@@ -22,6 +22,19 @@ pub enum Phase {
     Frozen,
 }
 
+/// Who holds the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// The policy chooses.
+    #[default]
+    Free,
+    /// An operator keeps what was in force.
+    Frozen,
+    /// An operator's own plan serves.
+    Pinned,
+}
+
 /// An operating point in few words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PointSummary {

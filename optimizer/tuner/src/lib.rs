@@ -12,6 +12,7 @@ pub mod report;
 mod search;
 pub mod service;
 pub mod settings;
+pub mod surface;
 mod tuner;
 pub mod warm_up;
 

@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 
-use crate::event::{Candidate, Phase, TunerEvent};
+use crate::event::{Candidate, Hold, Phase, TunerEvent};
 
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TunerReport {
     /// Where it stands.
     pub phase: Phase,
+    /// Who holds the plan.
+    pub hold: Hold,
     /// Plan in force and what is expected of it under the present load; `None` before anything was learned.
     pub incumbent: Option<Candidate>,
     /// Revision of the plan in force.

@@ -189,7 +189,7 @@ fn leniency(caution: f64) -> f64 {
 }
 
 /// What the objective's percentile is in standard deviations.
-fn percentile_z(share: f64) -> f64 {
+pub(crate) fn percentile_z(share: f64) -> f64 {
     normal::quantile(share.clamp(0.5, 0.999_999))
 }
 
@@ -822,7 +822,7 @@ pub(crate) fn places(settings: &TunerSettings) -> Vec<RungPoint> {
         .collect()
 }
 
-fn allowed(knowledge: &Knowledge, place: RungPoint) -> bool {
+pub(crate) fn allowed(knowledge: &Knowledge, place: RungPoint) -> bool {
     knowledge.memory_floor.allows(place.process_count, place.memory_mib)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 mod bulk;
 mod calibration;
+mod console;
 pub(crate) mod dashboards;
 mod evaluation;
 mod gateway;
@@ -52,6 +53,8 @@ enum Name {
         #[arg(long)]
         plots: Option<PathBuf>,
     },
+    /// The console in a real browser, under a load that changes: data in each section, no errors, commands, accessibility.
+    Console(console::Arguments),
     /// Dashboard panels without data from a real Prometheus that scrapes a loaded gateway.
     Dashboards(dashboards::Arguments),
     /// Time of one window's decision and of a renewal of the belief; memory over a million windows.
@@ -108,6 +111,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
             }
             run_with_json(&mut command, json)
         }
+        Name::Console(arguments) => console::run(setup, arguments, json),
         Name::Dashboards(arguments) => dashboards::run(setup, arguments, json),
         Name::Decision => cargo_bench(setup, "simulator", "decision", json),
         Name::Engine => cargo_bench(setup, "gateway-policy", "engine", json),

@@ -14,6 +14,7 @@ mod files;
 mod gate;
 mod host;
 mod objects;
+mod operator;
 mod page;
 mod publish;
 mod service;

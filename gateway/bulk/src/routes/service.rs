@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::batches::is_batch;
 use super::envelope::Envelope;
+use super::operator::{self, Operator};
 use super::{
     Api, Endpoint, Gate, Gateway, JobProgress, NotServed, RouteSettings, Target, disk, files, publish, router,
 };
@@ -59,6 +60,11 @@ impl JobQueue {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How far a job is that this process runs or will run.
+    pub(super) fn progress(&self, id: &JobId) -> Option<Snapshot> {
+        self.lock().get(id).map(|known| known.progress.snapshot())
+    }
+
     fn states(&self) -> BTreeMap<JobState, usize> {
         let mut states = BTreeMap::new();
         for known in self.lock().values() {
@@ -70,11 +76,18 @@ impl JobQueue {
 
 /// The running service. Dropping it does not stop it: [`Service::stop`] does.
 pub struct Service {
+    operator: Operator,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Service {
+    /// Routes for the gateway's private listener: what all jobs do.
+    #[must_use]
+    pub fn operator_routes(&self) -> Router {
+        operator::router(self.operator.clone())
+    }
+
     /// Stops in order: invocations under way end and are committed; what is not done is resumed by the next process.
     pub async fn stop(self) {
         self.stop.send_replace(true);
@@ -104,6 +117,7 @@ pub async fn start<I: Invoke>(
         tracing::info!(job = %job.id, state = %job.state, done = job.counts.completed, "a batch of an earlier process is resumed");
         api.jobs.add(job);
     }
+    let operator = Operator { api: api.clone(), gate: gate.clone() };
     let runner = Runner {
         turns: Arc::new(Semaphore::new(api.settings.max_jobs.max(1) as usize)),
         api: api.clone(),
@@ -112,7 +126,7 @@ pub async fn start<I: Invoke>(
         stopped,
     };
     let task = tokio::spawn(runner.run_all(receiver));
-    Ok((router(api), Service { stop, task }))
+    Ok((router(api), Service { operator, stop, task }))
 }
 
 #[derive(Clone)]

@@ -86,6 +86,22 @@ impl Store {
         rows.iter().map(read_job).collect()
     }
 
+    /// Every owner's jobs, those that are not final first, then the newest; at most `limit` (and never more than 1,000).
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn newest(&self, limit: u32) -> Result<Vec<Job>, BulkError> {
+        let rows = sqlx::query(
+            "SELECT * FROM bulk_jobs
+             ORDER BY CASE WHEN state IN ('failed', 'completed', 'expired', 'cancelled') THEN 1 ELSE 0 END, created_at DESC, id DESC
+             LIMIT $1",
+        )
+        .bind(i64::from(limit.min(MAX_PAGE)))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read_job).collect()
+    }
+
     /// Every owner's jobs that are not final, oldest first: for whoever runs them after a restart.
     ///
     /// # Errors

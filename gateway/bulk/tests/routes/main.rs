@@ -3,4 +3,5 @@
 
 mod batches;
 mod files;
+mod operator;
 mod support;

@@ -205,6 +205,15 @@ impl World {
         self.json(Method::GET, path, &Value::Null).await
     }
 
+    /// What the operator sees.
+    pub async fn operator(&self) -> Value {
+        let request = Request::builder().uri("/control/jobs").body(Body::empty()).unwrap();
+        let response = self.service.operator_routes().oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
     /// Sends a file as clients do.
     pub async fn upload(&self, purpose: &str, data: &[u8]) -> (u16, Value) {
         let (content, body) = form(&[("purpose", None, purpose.as_bytes()), ("file", Some("b.jsonl"), data)]);

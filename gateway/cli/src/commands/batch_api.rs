@@ -61,11 +61,12 @@ pub(crate) async fn extend(host: Host, invoker: LambdaInvoker) -> Result<Extensi
     });
     let watching = tokio::spawn(watch(host, gate.clone()));
     let (routes, service) = start(store, routes, gateway, gate, invoker).await?;
+    let admin_routes = service.operator_routes();
     let stop = Box::pin(async move {
         service.stop().await;
         watching.abort();
     });
-    Ok(Extension { routes, stop })
+    Ok(Extension { routes, admin_routes, stop })
 }
 
 /// Tells the gate of live traffic.

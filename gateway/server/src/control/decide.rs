@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gateway_contract::{PlanRevision, ServiceObservation, ServingPlan, WindowStats};
 use optimizer_tuner::settings::SettingsError;
+use optimizer_tuner::surface::Surface;
 use optimizer_tuner::{
     Command, Economics, Refit, Refitted, StateError, Tuner, TunerEvent, TunerReport, TunerSettings,
     TunerState,
@@ -31,6 +32,7 @@ pub(super) trait Decide: Send {
     fn save(&self) -> TunerState;
     fn restore(&mut self, state: TunerState) -> Result<(), StateError>;
     fn report(&self) -> TunerReport;
+    fn surface(&self) -> Option<Surface>;
 }
 
 /// Makes tuners.
@@ -88,6 +90,9 @@ impl Decide for Tuner {
     fn report(&self) -> TunerReport {
         Self::report(self)
     }
+    fn surface(&self) -> Option<Surface> {
+        Self::surface(self)
+    }
 }
 
 /// What a turn begins with; in the order in which it is handed over.
@@ -102,6 +107,8 @@ pub(super) struct Input {
     pub(super) wants_state: bool,
     /// Whether a report is wanted even if no plan comes of the turn: it costs a prediction for each learned point.
     pub(super) wants_report: bool,
+    /// Whether the surface is wanted: a look at every place of the table that decisions read.
+    pub(super) wants_surface: bool,
 }
 
 /// What came of it.
@@ -113,6 +120,8 @@ pub(super) struct Output {
     pub(super) refit: Option<Refit>,
     pub(super) report: Option<TunerReport>,
     pub(super) state: Option<TunerState>,
+    /// `Some(None)`: nothing is believed yet.
+    pub(super) surface: Option<Option<Surface>>,
     /// Revision of the plan that the tuner takes to be in force.
     pub(super) revision: PlanRevision,
     /// Time of the window's decision; zero without one.
@@ -153,6 +162,7 @@ fn take_turn(tuner: &mut dyn Decide, input: Input) -> Output {
     output.refit = tuner.start_refit();
     output.report = (input.wants_report || output.plan.is_some()).then(|| tuner.report());
     output.state = input.wants_state.then(|| tuner.save());
+    output.surface = input.wants_surface.then(|| tuner.surface());
     output.revision = tuner.revision();
     output
 }

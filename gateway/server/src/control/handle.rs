@@ -5,9 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use gateway_contract::Timestamp;
 use optimizer_tuner::Command;
+use optimizer_tuner::surface::Surface;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+
+use super::history::Histories;
+use crate::lifecycle::Fleet;
 
 /// Messages that may wait: more than people send.
 pub(super) const MESSAGES: usize = 64;
@@ -20,12 +25,17 @@ pub(super) enum Message {
     Reload,
     /// An operator's command.
     Command { model: String, command: Command, reply: oneshot::Sender<Result<(), CommandError>> },
+    /// What is believed of a model's operating points.
+    Surface { model: String, reply: oneshot::Sender<Result<Believed, CommandError>> },
     /// Write what was learned, then end.
     Stop(oneshot::Sender<()>),
     /// Panic, so that a test can see the supervisor work.
     #[cfg(test)]
     Panic,
 }
+
+/// A surface; `None`: nothing is believed yet.
+pub(crate) type Believed = Option<Arc<Surface>>;
 
 /// Why a command had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +78,10 @@ pub(super) struct Pinning {
 pub(crate) struct ControlHandle {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) snapshots: Arc<ArcSwap<Snapshots>>,
+    pub(super) histories: Histories,
+    pub(super) fleet: Arc<Fleet>,
+    /// When the driver's time began, ms since 1970.
+    pub(super) started_unix_ms: u64,
 }
 
 impl ControlHandle {
@@ -82,14 +96,37 @@ impl ControlHandle {
 
     /// Runs an operator's command.
     pub(crate) async fn command(&self, model: &str, command: Command) -> Result<(), CommandError> {
+        let model = model.to_owned();
+        self.ask(|reply| Message::Command { model, command, reply }).await
+    }
+
+    /// What is believed of a model's operating points.
+    pub(crate) async fn surface(&self, model: &str) -> Result<Believed, CommandError> {
+        let model = model.to_owned();
+        self.ask(|reply| Message::Surface { model, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, CommandError>>) -> Message,
+    ) -> Result<T, CommandError> {
         let (reply, answer) = oneshot::channel();
-        let message = Message::Command { model: model.to_owned(), command, reply };
-        let sent = self.messages.try_send(message);
+        let sent = self.messages.try_send(message(reply));
         sent.map_err(|_| CommandError::Unavailable)?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(CommandError::Unavailable),
         }
+    }
+
+    /// The time that windows, batches and decisions are stamped with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.fleet.driver().now()
+    }
+
+    /// When that time began, milliseconds since 1970, by this host's clock at the start.
+    pub(crate) fn started_unix_ms(&self) -> u64 {
+        self.started_unix_ms
     }
 
     /// What is known of all models.

@@ -10,6 +10,7 @@ mod calls;
 mod decide;
 mod events;
 mod handle;
+mod history;
 mod model;
 mod plans;
 mod point;

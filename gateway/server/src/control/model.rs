@@ -1,6 +1,7 @@
 //! What the loop keeps of one model between turns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gateway_contract::{Rung, ServiceObservation, ServiceOutcome, ServingPlan, WindowStats};
 use optimizer_tuner::warm_up::{STAYS_WARM, cold_rungs};
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::decide::Decide;
-use super::handle::{Pinning, Snapshot};
+use super::handle::{Believed, Pinning, Snapshot};
+use super::history::History;
 use super::point::StoredPlan;
 use super::store::StoredState;
 use crate::driver::Observed;
@@ -47,10 +49,18 @@ pub(super) struct ModelControl {
     /// Attempts to bring the tuner's plan and the one in force together.
     pub(super) resyncs: u32,
     explored_usd: f64,
+    pub(super) history: Arc<History>,
+    /// The last surface that was asked for, and when.
+    pub(super) surface: Option<(Instant, Believed)>,
 }
 
 impl ModelControl {
-    pub(super) fn new(steered: Steered, metrics: ControlMetrics, now: Instant) -> Self {
+    pub(super) fn new(
+        steered: Steered,
+        metrics: ControlMetrics,
+        history: Arc<History>,
+        now: Instant,
+    ) -> Self {
         metrics.plan(&steered.plan);
         let mut model = Self {
             next_window: now + steered.policy.window,
@@ -71,6 +81,8 @@ impl ModelControl {
             panics: (0, now),
             resyncs: 0,
             explored_usd: 0.0,
+            history,
+            surface: None,
             steered,
         };
         model.note_answers(now);
@@ -86,6 +98,7 @@ impl ModelControl {
 
     /// Takes an observation in.
     pub(super) fn observe(&mut self, observed: Observed, now: Instant) {
+        self.history.batch(&observed);
         if observed.observation.outcome == ServiceOutcome::Completed {
             match self.answered.get_mut(&*observed.qualifier) {
                 Some(at) => *at = now,
@@ -196,6 +209,20 @@ impl ModelControl {
         }
     }
 
+    /// Where the policy looks, and what may be pinned.
+    fn bounds_json(&self) -> Value {
+        let bounds = self.policy().bounds;
+        let base = self.steered.base.rungs.iter().map(|rung| rung.memory_mib);
+        let pinnable: BTreeSet<u32> =
+            bounds.memory_mib.iter().copied().chain(base).map(|size| size.0).collect();
+        json!({
+            "max_batch_size": bounds.batch_size, "process_count": bounds.process_count,
+            "memory_mib": bounds.memory_mib.iter().map(|size| size.0).collect::<Vec<_>>(),
+            "max_queue_delay_ms": bounds.queue_delay.as_secs_f64() * 1e3,
+            "pinnable_memory_mib": pinnable,
+        })
+    }
+
     /// What operators see.
     pub(super) fn snapshot(&self) -> Snapshot {
         let report = &self.report;
@@ -203,6 +230,7 @@ impl ModelControl {
             "model": self.steered.name,
             "policy": self.steered.policy.policy,
             "phase": report.phase,
+            "hold": report.hold,
             "plan": plan_json(&self.steered.plan),
             "warming_revision": self.switching.as_ref().map(|plan| plan.revision.0),
             "missing_aliases": self.missing.keys().collect::<Vec<_>>(),
@@ -222,6 +250,8 @@ impl ModelControl {
             "slo_latency_ms": self.steered.base.slo_latency.as_secs_f64() * 1e3,
             "slo_percentile": self.steered.policy.slo_percentile,
             "account_concurrency": self.steered.policy.account.concurrency,
+            "window_ms": self.steered.policy.window.as_secs_f64() * 1e3,
+            "bounds": self.bounds_json(),
             "last_window": window_json(&self.last_window),
             "report": report,
         });

@@ -40,6 +40,7 @@ impl<S: Invoke> ControlLoop<S> {
         match self.parts.fleet.set_plan(plan.clone()) {
             Ok(()) => {
                 model.metrics.plan(&plan);
+                model.history.plan(self.parts.fleet.driver().now(), &plan);
                 model.resyncs = 0;
                 (model.steered.base.revision, model.steered.base.parent) = (plan.revision, plan.parent);
                 model.steered.plan = plan;

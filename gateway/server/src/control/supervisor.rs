@@ -1,7 +1,7 @@
 //! Keeps the control loop running. While it does not run, the plans in force stay.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::decide::{MakeTuner, tuner};
 use super::handle::{ControlHandle, MESSAGES};
+use super::history::Histories;
 use super::task::ControlLoop;
 use crate::driver::Invoke;
 use crate::http::Readiness;
@@ -42,18 +43,27 @@ pub(super) fn spawn_with<S: Invoke>(
     make: Arc<MakeTuner>,
 ) -> (ControlHandle, JoinHandle<()>) {
     let (messages, receiver) = mpsc::channel(MESSAGES);
-    let handle = ControlHandle { messages, snapshots: Arc::new(ArcSwap::default()) };
-    let snapshots = handle.snapshots.clone();
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let running = Duration::from_nanos(parts.fleet.driver().now().as_nanos());
+    let handle = ControlHandle {
+        messages,
+        snapshots: Arc::new(ArcSwap::default()),
+        histories: Histories::default(),
+        fleet: parts.fleet.clone(),
+        started_unix_ms: u64::try_from(unix.saturating_sub(running).as_millis()).unwrap_or(u64::MAX),
+    };
+    let (snapshots, histories) = (handle.snapshots.clone(), handle.histories.clone());
     let supervisor = tokio::spawn(async move {
         let receiver = Arc::new(Mutex::new(receiver));
         let mut pause = FIRST_PAUSE;
         loop {
             let (parts, receiver, make) = (parts.clone(), receiver.clone(), make.clone());
             let (catalogue, snapshots) = (parts.catalogue.clone(), snapshots.clone());
+            let histories = histories.clone();
             let start = tokio::time::Instant::now();
             let run = tokio::spawn(async move {
                 let mut messages = receiver.lock().await;
-                ControlLoop::start(parts, make, snapshots).await.run(&mut messages).await;
+                ControlLoop::start(parts, make, snapshots, histories).await.run(&mut messages).await;
             });
             let mut run = AbortOnDrop(run);
             let Err(error) = (&mut run.0).await else { break };

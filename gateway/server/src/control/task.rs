@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::calls::{CallsDone, is_final};
 use super::decide::{Input, MakeTuner, Output, turn};
 use super::events::log_event;
-use super::handle::{CommandError, Message, Snapshots};
+use super::handle::{Believed, CommandError, Message, Snapshots};
+use super::history::Histories;
 use super::model::ModelControl;
 use super::saving::SAVE_EVERY;
 use super::state_copy::StateCopy;
@@ -29,6 +30,8 @@ const TURN_EVERY: Duration = Duration::from_millis(20);
 const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
 /// Reports are made at most this often; a little less than a second, so that windows of one second have one each.
 const REPORT_EVERY: Duration = Duration::from_millis(900);
+/// A surface serves all who ask within this time.
+const SURFACE_EVERY: Duration = Duration::from_secs(1);
 
 /// Owner of the tuners.
 pub(super) struct ControlLoop<S> {
@@ -38,6 +41,7 @@ pub(super) struct ControlLoop<S> {
     pub(super) copy: Option<StateCopy>,
     pub(super) models: BTreeMap<ModelId, ModelControl>,
     snapshots: Arc<ArcSwap<Snapshots>>,
+    pub(super) histories: Histories,
     /// Turns that other turns asked for.
     pub(super) queued: VecDeque<(ModelId, Input)>,
     pub(super) calls: JoinSet<CallsDone>,
@@ -53,6 +57,7 @@ impl<S: Invoke> ControlLoop<S> {
         parts: Parts<S>,
         make: Arc<MakeTuner>,
         snapshots: Arc<ArcSwap<Snapshots>>,
+        histories: Histories,
     ) -> Self {
         let now = Instant::now();
         let settings = parts.fleet.settings();
@@ -71,6 +76,7 @@ impl<S: Invoke> ControlLoop<S> {
             copy,
             models: BTreeMap::new(),
             snapshots,
+            histories,
             queued: VecDeque::new(),
             calls: JoinSet::new(),
             refits: JoinSet::new(),
@@ -186,7 +192,7 @@ impl<S: Invoke> ControlLoop<S> {
         model.schedule_window(Instant::now());
         let percentile = model.steered.policy.slo_percentile;
         let closing = self.parts.fleet.driver().close_window(id, percentile);
-        let Ok(Some(stats)) = tokio::time::timeout(DRIVER_PATIENCE, closing).await else {
+        let Ok(Some(closed)) = tokio::time::timeout(DRIVER_PATIENCE, closing).await else {
             return;
         };
         // What ended within the window is told before it.
@@ -197,7 +203,11 @@ impl<S: Invoke> ControlLoop<S> {
         if wants_report {
             model.next_report = now + REPORT_EVERY;
         }
-        self.take_turn(id, Input { window: Some(stats), wants_report, ..Input::default() }).await;
+        let window = Some(closed.stats.clone());
+        self.take_turn(id, Input { window, wants_report, ..Input::default() }).await;
+        if let Some(model) = self.models.get(&id) {
+            model.history.window(&closed, &model.report);
+        }
     }
 
     /// One turn of a model's tuner, with all observations that wait.
@@ -232,6 +242,7 @@ impl<S: Invoke> ControlLoop<S> {
         let Some(model) = self.models.get_mut(&id) else { return };
         for event in &output.events {
             model.metrics.acted(&event.what);
+            model.history.decision(event);
             log_event(&model.steered.name, event);
         }
         model.is_changed |= !output.events.is_empty();
@@ -250,6 +261,9 @@ impl<S: Invoke> ControlLoop<S> {
         if let Some(report) = output.report {
             model.note_report(report);
         }
+        if let Some(surface) = output.surface {
+            model.surface = Some((Instant::now(), surface.map(Arc::new)));
+        }
         match output.plan {
             Some(plan) => self.propose(id, plan),
             None if is_window => self.resync(id, output.revision),
@@ -264,10 +278,27 @@ impl<S: Invoke> ControlLoop<S> {
                 let result = self.command(&model, command).await;
                 let _ = reply.send(result);
             }
+            Message::Surface { model, reply } => {
+                let result = self.surface(&model).await;
+                let _ = reply.send(result);
+            }
             Message::Stop(done) => drop(done), // handled by the caller
             #[cfg(test)]
             Message::Panic => panic!("asked to by a test"),
         }
+    }
+
+    async fn surface(&mut self, name: &str) -> Result<Believed, CommandError> {
+        let found = self.models.iter().find(|(_, model)| model.steered.name == name);
+        let (&id, model) = found.ok_or_else(|| CommandError::UnknownModel(name.to_owned()))?;
+        let now = Instant::now();
+        let is_fresh = |at: Instant| now.duration_since(at) < SURFACE_EVERY;
+        if !model.surface.as_ref().is_some_and(|(at, _)| is_fresh(*at)) {
+            self.take_turn(id, Input { wants_surface: true, ..Input::default() }).await;
+            self.run_queued().await;
+        }
+        let asked = self.models.get(&id).and_then(|model| model.surface.clone());
+        Ok(asked.and_then(|(_, surface)| surface))
     }
 
     async fn command(&mut self, name: &str, command: Command) -> Result<(), CommandError> {
@@ -292,10 +323,12 @@ impl<S: Invoke> ControlLoop<S> {
     }
 
     async fn reload(&mut self) {
+        let now = self.parts.fleet.driver().now();
         let steered = self.parts.fleet.steered();
         let probe_interval = self.parts.fleet.settings().probe_interval;
         let served: Vec<ModelId> = steered.iter().map(|model| model.id).collect();
         self.models.retain(|id, _| served.contains(id));
+        self.histories.retain(|name| steered.iter().any(|model| model.name == name));
         for new in steered {
             match self.models.get_mut(&new.id) {
                 None => self.add_model(new).await,
@@ -305,6 +338,7 @@ impl<S: Invoke> ControlLoop<S> {
                     };
                     if !is_same(&model.steered) {
                         model.metrics.plan(&new.plan);
+                        model.history.plan(now, &new.plan);
                         model.steered = new;
                         let id = model.steered.id;
                         model.next_probe = probe_interval.map(|_| Instant::now());

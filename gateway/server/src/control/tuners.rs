@@ -29,7 +29,9 @@ impl<S: Invoke> ControlLoop<S> {
         let now = Instant::now();
         let metrics = ControlMetrics::new(self.parts.catalogue.clone(), &steered.name);
         let stored = load(self.store.clone(), self.copy.as_ref(), &steered, &metrics).await;
-        let mut model = ModelControl::new(steered, metrics, now);
+        let history = self.histories.of(&steered.name);
+        history.plan(self.parts.fleet.driver().now(), &steered.plan);
+        let mut model = ModelControl::new(steered, metrics, history, now);
         model.next_probe = self.parts.fleet.settings().probe_interval.map(|_| now);
         let id = model.steered.id;
         let stored_plan = stored.as_ref().and_then(|stored| {

@@ -11,7 +11,7 @@ use workers_protocol::{Answer, ItemErrorCode, ItemShapes, ProtocolError, Request
 use super::clock::Clock;
 use super::lesson::{Work, is_out_of_memory};
 use super::scatter::{PartResult, SentPart, scatter};
-use super::{Invoke, ModelRuntime};
+use super::{BatchFacts, Invoke, ModelRuntime};
 use crate::telemetry::model::InvocationMeters;
 
 /// A batch to run.
@@ -19,6 +19,8 @@ pub(super) struct BatchJob {
     pub(super) dispatch: Dispatch,
     pub(super) model: Arc<ModelRuntime>,
     pub(super) parts: Vec<SentPart>,
+    /// Arrival of its oldest item.
+    pub(super) opened: Timestamp,
     pub(super) dispatched: Timestamp,
     pub(super) clock: Clock,
     pub(super) prices: Arc<PriceTable>,
@@ -41,8 +43,8 @@ pub(super) struct BatchDone {
     pub(super) cold: bool,
     /// What to log, if it failed: kind and text.
     pub(super) complaint: Option<(&'static str, String)>,
-    /// What the control loop learns from it.
-    pub(super) observation: Option<ServiceObservation>,
+    /// What the control loop learns from it, and what people see of it.
+    pub(super) observation: Option<(ServiceObservation, BatchFacts)>,
     /// Why Lambda or the worker refused it, if so.
     pub(super) refused: Option<RefusedCause>,
 }
@@ -235,7 +237,8 @@ impl BatchJob {
     }
 
     fn finish(self, judged: Judged, took: Duration) -> BatchDone {
-        let observation = Some(self.observation(&judged, took));
+        let observation = self.observation(&judged, took);
+        let mut facts = self.facts(&judged);
         let Judged {
             outcome,
             parts,
@@ -268,6 +271,7 @@ impl BatchJob {
                 memory_size_bytes: u64::from(memory.0) << 20,
             };
             cost_usd = meters.duration_usd + meters.request_usd;
+            facts.cost_usd = cost_usd;
             self.model.metrics.metered(qualifier, &meters);
         }
         if let BatchOutcome::Completed { .. } = outcome {
@@ -281,7 +285,7 @@ impl BatchJob {
             compute: compute.0,
             cold,
             complaint: complaint.map(|text| (label, text)),
-            observation,
+            observation: Some((observation, facts)),
             refused,
             model: self.model,
             dispatch: self.dispatch,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gateway_contract::{ModelId, RequestId, WindowStats};
+use gateway_contract::{ModelId, RequestId};
 use gateway_policy::share::LiveLoad;
 use tokio::sync::oneshot;
 
-use super::ModelSet;
+use super::{ClosedWindow, ModelSet};
 use crate::inference::{Completed, InferError, Submission};
 
 pub(super) type Reply = oneshot::Sender<Result<Completed, InferError>>;
@@ -31,7 +31,7 @@ pub(super) enum Command {
         model: ModelId,
         /// Of the latency, 0 to 1.
         percentile: f64,
-        reply: oneshot::Sender<WindowStats>,
+        reply: oneshot::Sender<ClosedWindow>,
     },
     /// Answered with live traffic since the last time.
     LiveLoad(oneshot::Sender<LiveLoad>),

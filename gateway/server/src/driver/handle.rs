@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gateway_contract::{ModelId, RequestId, WindowStats};
+use gateway_contract::{ModelId, RequestId};
 use gateway_policy::Rejection;
 use gateway_policy::share::LiveLoad;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
 use super::command::{ChannelLoad, Command};
-use super::{ModelSet, ObservationQueue};
+use super::{ClosedWindow, ModelSet, ObservationQueue};
 use crate::inference::{Completed, InferError, Inference, Submission};
 
 /// Bounds of what waits between the front ends and the driver. The engine's own queue is bounded by each plan.
@@ -71,7 +71,7 @@ impl DriverHandle {
 
     /// Ends a window of a model and gives what was counted in it, its latency at this percentile (0 to 1) included; `None`: the
     /// model is not known, or the driver is gone.
-    pub async fn close_window(&self, model: ModelId, percentile: f64) -> Option<WindowStats> {
+    pub async fn close_window(&self, model: ModelId, percentile: f64) -> Option<ClosedWindow> {
         let (reply, wait) = oneshot::channel();
         self.commands.send(Command::CloseWindow { model, percentile, reply }).ok()?;
         wait.await.ok()

@@ -7,6 +7,7 @@ use gateway_invoker::InvokeError;
 use gateway_policy::{BatchOutcome, TooLarge};
 use workers_protocol::Answer;
 
+use super::BatchFacts;
 use super::batch::{BatchJob, Judged};
 
 /// What the worker said of the work in a batch; zero where it said nothing.
@@ -40,6 +41,29 @@ impl Work {
 }
 
 impl BatchJob {
+    /// What people see of it; its cost is not known yet.
+    pub(super) fn facts(&self, judged: &Judged) -> BatchFacts {
+        let failed = match &judged.outcome {
+            BatchOutcome::Completed { failed } => failed.len(),
+            BatchOutcome::Throttled { .. }
+            | BatchOutcome::FunctionError
+            | BatchOutcome::TooLarge(_)
+            | BatchOutcome::Unknown
+            | BatchOutcome::Refused { .. } => 0,
+        };
+        BatchFacts {
+            batch: self.dispatch.batch,
+            parent: self.dispatch.parent,
+            attempt: self.dispatch.attempt,
+            opened: self.opened,
+            closed: self.dispatched,
+            reason: self.dispatch.reason,
+            outcome: judged.label,
+            failed_items: u32::try_from(failed).unwrap_or(u32::MAX),
+            cost_usd: 0.0,
+        }
+    }
+
     /// What this teaches about the operating point.
     pub(super) fn observation(&self, judged: &Judged, took: Duration) -> ServiceObservation {
         let metering = judged.metering.unwrap_or_default();

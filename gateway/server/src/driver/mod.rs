@@ -17,11 +17,13 @@ mod scatter;
 mod supervisor;
 mod tally;
 mod task;
+mod window;
 
 pub use handle::{DriverHandle, DriverLimits};
 pub use model::{ModelRuntime, ModelSet, ResponseEstimate};
-pub use observed::{ObservationQueue, Observed};
+pub use observed::{BatchFacts, ObservationQueue, Observed};
 pub use supervisor::{Liveness, spawn};
+pub use window::ClosedWindow;
 
 /// What the driver needs of an invoker: a cloneable tower service from invocations to replies.
 pub trait Invoke:

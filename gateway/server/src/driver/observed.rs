@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gateway_contract::{ModelId, ServiceObservation};
+use gateway_contract::{BatchId, ModelId, ServiceObservation, Timestamp};
 use gateway_invoker::RefusedCause;
+use gateway_policy::CloseReason;
 use tokio::sync::Notify;
 
-/// Observations kept for a control loop that has fallen behind: seconds of a busy gateway, half a mebibyte.
+/// Observations kept for a control loop that has fallen behind: seconds of a busy gateway, about a mebibyte.
 const CAPACITY: usize = 4096;
 
 /// An invocation that ended.
@@ -24,6 +25,31 @@ pub struct Observed {
     pub refused: Option<RefusedCause>,
     /// The alias that it was sent to.
     pub qualifier: std::sync::Arc<str>,
+    /// What people see of it.
+    pub facts: BatchFacts,
+}
+
+/// What a batch was, beside what it teaches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchFacts {
+    /// Names this attempt.
+    pub batch: BatchId,
+    /// The batch that it is a retry or a half of.
+    pub parent: Option<BatchId>,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Arrival of its oldest item.
+    pub opened: Timestamp,
+    /// When it was closed and sent.
+    pub closed: Timestamp,
+    /// Why it was closed.
+    pub reason: CloseReason,
+    /// How the invocation ended, as in `penstock_invocations_total`.
+    pub outcome: &'static str,
+    /// Items that an invocation which ended well left without a value.
+    pub failed_items: u32,
+    /// Dollars.
+    pub cost_usd: f64,
 }
 
 /// The queue.
@@ -72,7 +98,7 @@ impl ObservationQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_contract::{Mebibytes, PlanRevision, ServiceOutcome, Timestamp};
+    use gateway_contract::{Mebibytes, PlanRevision, ServiceOutcome};
     use std::time::Duration;
 
     fn observed(items: u32) -> Observed {
@@ -95,7 +121,18 @@ mod tests {
             max_memory_used: None,
             process_restarts: 0,
         };
-        Observed { model: ModelId(0), observation, refused: None, qualifier: "q".into() }
+        let facts = BatchFacts {
+            batch: BatchId(1),
+            parent: None,
+            attempt: 1,
+            opened: Timestamp::ZERO,
+            closed: Timestamp::ZERO,
+            reason: CloseReason::Full,
+            outcome: "ok",
+            failed_items: 0,
+            cost_usd: 0.0,
+        };
+        Observed { model: ModelId(0), observation, refused: None, qualifier: "q".into(), facts }
     }
 
     #[test]

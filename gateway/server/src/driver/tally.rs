@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gateway_contract::{BinStats, ServiceObservation, ServiceOutcome, Timestamp, WindowStats};
 
+use super::ClosedWindow;
 use super::latency::LatencyHistogram;
 
 /// Length of a bin: short enough to see what a batch of some hundred milliseconds sees.
@@ -15,6 +16,7 @@ pub(super) struct WindowTally {
     since: Timestamp,
     stats: WindowStats,
     latencies: LatencyHistogram,
+    cold_starts: u64,
     bin: u64,
     in_bin: u64,
 }
@@ -88,10 +90,11 @@ impl WindowTally {
             self.stats.warm_hold_out_cost_usd += cost_usd;
         }
         self.stats.work_units += observation.work_units;
+        self.cold_starts += u64::from(observation.init.is_some());
     }
 
-    /// Ends the window and begins the next.
-    pub(super) fn close(&mut self, now: Timestamp, percentile: f64) -> WindowStats {
+    /// Ends the window and begins the next. How the model stands is left at zero.
+    pub(super) fn close(&mut self, now: Timestamp, percentile: f64) -> ClosedWindow {
         self.close_bin();
         let mut stats = std::mem::take(&mut self.stats);
         stats.ended_at = now;
@@ -105,9 +108,16 @@ impl WindowTally {
         )]
         let bins = bins as u32;
         stats.bins = BinStats { length: BIN, bins, squared: stats.bins.squared };
+        let closed = ClosedWindow {
+            stats,
+            latency_p50: self.latencies.quantile(0.5),
+            latency_p99: self.latencies.quantile(0.99),
+            cold_starts: std::mem::take(&mut self.cold_starts),
+            ..ClosedWindow::default()
+        };
         self.latencies.clear();
         (self.since, self.bin) = (now, 0);
-        stats
+        closed
     }
 }
 
@@ -126,11 +136,11 @@ mod tests {
             tally.arrived(at(ms), items);
         }
         tally.shed();
-        let stats = tally.close(at(1500), 0.99);
+        let stats = tally.close(at(1500), 0.99).stats;
         assert_eq!((stats.requests, stats.items, stats.items_squared, stats.shed), (5, 8, 16, 1));
         assert_eq!((stats.bins.bins, stats.bins.squared), (10, 9 + 1 + 1));
         assert_eq!((stats.length, stats.ended_at), (Duration::from_secs(1), at(1500)));
-        let empty = tally.close(at(2500), 0.99);
+        let empty = tally.close(at(2500), 0.99).stats;
         assert_eq!((empty.requests, empty.bins.squared, empty.latency_at_percentile), (0, 0, None));
     }
 
@@ -142,7 +152,10 @@ mod tests {
             tally.answered(Duration::from_millis(ms), slo);
         }
         tally.failed();
-        let stats = tally.close(at(1000), 0.5);
+        let closed = tally.close(at(1000), 0.5);
+        assert_eq!(closed.latency_p50, closed.stats.latency_at_percentile);
+        assert!(closed.latency_p99 > closed.latency_p50);
+        let stats = closed.stats;
         assert_eq!((stats.answered, stats.within_slo, stats.failed), (3, 2, 1));
         assert!((stats.latency_sum_s - 0.251).abs() < 1e-9);
         let median = stats.latency_at_percentile.unwrap().as_secs_f64();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway_contract::{BatchId, ModelId, RequestId, Timestamp};
 use gateway_policy::share::LiveLoad;
@@ -17,7 +17,7 @@ use super::command::{Command, Reply};
 use super::flight::{Flight, Inputs};
 use super::scatter::SentPart;
 use super::tally::WindowTally;
-use super::{Invoke, ModelRuntime, ModelSet, ObservationQueue, Observed};
+use super::{ClosedWindow, Invoke, ModelRuntime, ModelSet, ObservationQueue, Observed};
 use crate::inference::{InferError, Receipt, Submission};
 use crate::telemetry::{Catalogue, Repeated, RepeatedFailures, record_event};
 
@@ -146,9 +146,8 @@ impl<S: Invoke> Driver<S> {
             }
             Command::Models(models) => self.handle_models(models),
             Command::CloseWindow { model, percentile, reply } => {
-                let now = self.clock.now();
-                if let Some(tally) = self.tallies.get_mut(usize::from(model.0)) {
-                    let _ = reply.send(tally.close(now, percentile));
+                if let Some(closed) = self.close_window(model, percentile) {
+                    let _ = reply.send(closed);
                 }
             }
             Command::LiveLoad(reply) => {
@@ -213,6 +212,20 @@ impl<S: Invoke> Driver<S> {
         self.flights.insert(id, flight);
     }
 
+    fn close_window(&mut self, id: ModelId, percentile: f64) -> Option<ClosedWindow> {
+        let now = self.clock.now();
+        let closed = self.tallies.get_mut(usize::from(id.0))?.close(now, percentile);
+        let (queue_items, _, oldest) = self.engine.queue_depth(id);
+        let in_flight =
+            self.models.models.get(&id).map_or(0, |model| model.metrics.invocations_in_flight.get());
+        Some(ClosedWindow {
+            queue_items,
+            queue_oldest: oldest.map_or(Duration::ZERO, |oldest| now - oldest),
+            in_flight: u32::try_from(in_flight).unwrap_or(0),
+            ..closed
+        })
+    }
+
     fn handle_models(&mut self, models: Arc<ModelSet>) {
         let now = self.clock.now();
         for (id, model) in &models.models {
@@ -236,12 +249,14 @@ impl<S: Invoke> Driver<S> {
     fn handle_dispatch(&mut self, dispatch: Dispatch) {
         let now = self.clock.now();
         let mut position = 0;
+        let mut opened = now;
         let mut model = None;
         let mut parts = Vec::with_capacity(dispatch.parts.len());
         for &part in &dispatch.parts {
             let flight = self.flights.get_mut(&part.request);
             let inputs = flight.map(|flight| {
                 let wait = now - flight.arrived;
+                opened = opened.min(flight.arrived);
                 flight.receipt.queue_wait = wait;
                 flight.receipt.batch_items = flight.receipt.batch_items.max(dispatch.items);
                 model.get_or_insert_with(|| flight.model.clone()); // as validated: a reload may have removed or changed it
@@ -257,7 +272,7 @@ impl<S: Invoke> Driver<S> {
         model.metrics.invocations_in_flight.inc();
         let running = (dispatch.batch, dispatch.model);
         let prices = self.models.prices.clone();
-        let job = BatchJob { dispatch, model, parts, dispatched: now, clock: self.clock, prices };
+        let job = BatchJob { dispatch, model, parts, opened, dispatched: now, clock: self.clock, prices };
         let task = self.running.spawn(job.run(self.invoker.clone()));
         self.tasks.insert(task.id(), running);
     }
@@ -310,7 +325,7 @@ impl<S: Invoke> Driver<S> {
 
     /// Counts an invocation and tells the control loop of it.
     fn observe(&mut self, done: &mut BatchDone) {
-        let Some(observation) = done.observation.take() else {
+        let Some((observation, facts)) = done.observation.take() else {
             return;
         };
         let is_throttled = matches!(done.outcome, BatchOutcome::Throttled { .. });
@@ -324,6 +339,7 @@ impl<S: Invoke> Driver<S> {
             observation,
             refused: done.refused,
             qualifier,
+            facts,
         });
     }
 

@@ -312,7 +312,7 @@ async fn each_invocation_leaves_one_observation_with_its_outcome() {
         if let Some(retry) = observed.get(1) {
             assert_eq!(retry.observation.outcome, ServiceOutcome::Completed);
         }
-        let window = world.handle.close_window(ModelId(0), 0.99).await.unwrap();
+        let window = world.handle.close_window(ModelId(0), 0.99).await.unwrap().stats;
         let ran = observed.iter().filter(|one| one.observation.outcome != ServiceOutcome::NotRun).count();
         assert_eq!((window.batches, window.answered + window.failed), (ran as u64, 1));
     }

@@ -1,4 +1,4 @@
-//! Room beside the gateway's own parts: routes on the public listener and work in the background, of crates that this one does not know.
+//! Room beside the gateway's own parts: routes on both listeners and work in the background, of crates that this one does not know.
 //!
 //! Bulk jobs are the one extension there is. Deliberately absent: anything that could change how live requests are served.
 
@@ -76,6 +76,8 @@ pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Extension {
     /// Routes of the public listener, beside the gateway's own.
     pub routes: Router,
+    /// Routes of the admin listener, below `/control`.
+    pub admin_routes: Router,
     /// Polled once the gateway drains, within `drain_limit`.
     pub stop: Stop,
 }
@@ -83,7 +85,7 @@ pub struct Extension {
 impl Default for Extension {
     /// Nothing.
     fn default() -> Self {
-        Self { routes: Router::new(), stop: Box::pin(std::future::ready(())) }
+        Self { routes: Router::new(), admin_routes: Router::new(), stop: Box::pin(std::future::ready(())) }
     }
 }
 

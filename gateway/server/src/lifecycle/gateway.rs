@@ -154,7 +154,7 @@ impl Gateway {
             tokio::spawn(
                 async move { serve_http(public_listener, application, &http, stop, telemetry).await },
             );
-        let admin_router = admin::router(shared.clone());
+        let admin_router = admin::router(shared.clone(), extension.admin_routes);
         let admin = tokio::spawn(async move {
             let config = HttpConfig { max_connections: ADMIN_CONNECTIONS, ..HttpConfig::default() };
             serve_http(

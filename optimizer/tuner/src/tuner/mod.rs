@@ -35,13 +35,14 @@ use self::canary::CanaryTrial;
 use self::hold_out::HoldOutRecord;
 use self::whole_plan::WholePlan;
 use crate::arrivals::Arrivals;
-use crate::event::{Phase, SwitchReason, TunerAction, TunerEvent};
+use crate::event::{Hold, Phase, SwitchReason, TunerAction, TunerEvent};
 use crate::formula::ArrivalLaw;
 use crate::report::{LoadReport, PointReport, TunerReport};
 use crate::search::{Found, Point, Scored, places};
 use crate::service::belief::{Belief, RungPoint};
 use crate::service::knowledge::{Knowledge, Learned};
 use crate::settings::{PolicyKind, SettingsError, TunerSettings};
+use crate::surface::Surface;
 use crate::warm_up::STAYS_WARM;
 
 pub use self::state::{StateError, TunerState};
@@ -114,14 +115,6 @@ impl Refit {
     pub fn searches_hyperparameters(&self) -> bool {
         self.fit
     }
-}
-
-/// Who holds the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    Free,
-    Frozen,
-    Pinned,
 }
 
 /// One model's tuner.
@@ -530,6 +523,7 @@ impl Tuner {
         let (requests_per_s, standard_error_per_s) = self.arrivals.rate_per_s();
         TunerReport {
             phase: self.phase,
+            hold: self.hold,
             incumbent: self.searched.incumbent.as_ref().map(Scored::candidate),
             revision: self.plan.revision.0,
             recommended: self.searched.found.best.as_ref().map(Scored::candidate),
@@ -560,6 +554,13 @@ impl Tuner {
             estimated_share: self.realised.estimated_share(),
             events: self.shown.iter().cloned().collect(),
         }
+    }
+
+    /// What is believed of every place within the bounds; `None` before anything was learned, and where nothing is learned (`pinned`).
+    #[must_use]
+    pub fn surface(&self) -> Option<Surface> {
+        let vetoed = |place: RungPoint| self.vetoes.get(&place).is_some_and(|&until| self.windows < until);
+        Some(Surface::of(self.belief.as_deref()?, &self.knowledge, &self.settings, &self.economics, &vetoed))
     }
 
     fn point_reports(&self) -> Vec<PointReport> {

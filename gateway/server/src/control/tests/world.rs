@@ -11,6 +11,7 @@ use gateway_contract::{
 };
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering, RefusedCause};
 use optimizer_tuner::settings::SettingsError;
+use optimizer_tuner::surface::Surface;
 use optimizer_tuner::{
     Command, Economics, Refit, Refitted, StateError, Tuner, TunerEvent, TunerReport, TunerSettings,
     TunerState,
@@ -130,6 +131,10 @@ pub(super) struct Script {
     /// Plans to give out at the next window.
     pub(super) plans: VecDeque<ServingPlan>,
     pub(super) report: TunerReport,
+    pub(super) surface: Option<Surface>,
+    pub(super) surfaces_made: usize,
+    /// To be told at the next window.
+    pub(super) events: VecDeque<TunerEvent>,
     pub(super) panics_at_window: bool,
     pub(super) refuses_state: bool,
 }
@@ -178,7 +183,7 @@ impl Decide for Scripted {
         Some(plan)
     }
     fn poll_event(&mut self) -> Option<TunerEvent> {
-        None
+        self.script.lock().unwrap().events.pop_front()
     }
     fn start_refit(&mut self) -> Option<Refit> {
         None
@@ -197,6 +202,11 @@ impl Decide for Scripted {
     }
     fn report(&self) -> TunerReport {
         self.script.lock().unwrap().report.clone()
+    }
+    fn surface(&self) -> Option<Surface> {
+        let mut script = self.script.lock().unwrap();
+        script.surfaces_made += 1;
+        script.surface.clone()
     }
 }
 
