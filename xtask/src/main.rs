@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod demo;
 mod end_to_end;
+mod guides;
 mod load;
 mod measure;
 mod setup;
@@ -41,6 +42,8 @@ enum Command {
     Check,
     /// Take one measurement.
     Bench(bench::Arguments),
+    /// Run the commands of the guides in `docs/guides`, as a reader would.
+    Guides,
     /// Fetch what the other commands need from outside Rust, and nothing else.
     Setup,
     /// Build models, all of them if none is named.
@@ -67,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&setup, &arguments),
         Command::Check => check::run(setup.workspace()),
         Command::Bench(arguments) => bench::run(&setup, &arguments),
+        Command::Guides => guides::run(&setup),
         Command::Setup => {
             setup.venv()?;
             println!("{}", setup.onnxruntime_library()?.display());

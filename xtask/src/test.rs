@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::setup::Setup;
-use crate::{bench, build, check, demo, end_to_end};
+use crate::{bench, build, check, demo, end_to_end, guides};
 
 /// Models that tests load.
 const TEST_MODELS: [&str; 6] =
@@ -55,6 +55,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     }
     step("end to end");
     end_to_end::run(setup, &python)?;
+    guides::run(setup)?;
     let quick_answers = bench::answers::Arguments { requests: 2_000, concurrency: 512 };
     bench::answers::run(setup, &quick_answers, None)?;
     let quick_demo = demo::Arguments { once: true, json: None, requests: 400, rate: 100.0, free_ports: true };

@@ -198,6 +198,8 @@ pub(super) struct Run {
     pub(super) samples: Vec<Sample>,
     /// The tuner's events with their time, seconds since the epoch.
     pub(super) events: Vec<(f64, Value)>,
+    /// The gateway's own windows of the last quarter of an hour, as `GET /control/models/MODEL/history` has them.
+    pub(super) windows: Vec<Value>,
 }
 
 impl Gateway {
@@ -234,6 +236,7 @@ impl Gateway {
             sent: lines(&output)?,
             samples,
             events: self.events()?,
+            windows: self.windows()?,
         })
     }
 
@@ -249,6 +252,15 @@ impl Gateway {
             answered: metrics.sum("penstock_requests_total", &[model[0], ("code", "ok")]),
             control: serde_json::from_str(&control).ok()?,
         })
+    }
+
+    fn windows(&self) -> Result<Vec<Value>> {
+        let history = stack::get(&format!(
+            "http://127.0.0.1:{}/control/models/{}/history",
+            self.ports.admin, self.model
+        ))?;
+        let mut history: Value = serde_json::from_str(&history)?;
+        Ok(history["windows"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
     fn events(&self) -> Result<Vec<(f64, Value)>> {
@@ -292,6 +304,18 @@ impl Run {
             late += f64::from(u8::from(sent.failure.is_some() || sent.seconds > slo_s));
         }
         late / all
+    }
+
+    /// Share of requests that the gateway itself counts as late, failed or shed in its last `seconds`: without the client's own time.
+    pub(super) fn late_share_at_gateway(&self, seconds: f64) -> f64 {
+        let number = |window: &Value, key: &str| window[key].as_f64().unwrap_or(0.0);
+        let last = self.windows.last().map_or(0.0, |window| number(window, "ended_s"));
+        let (mut within, mut all) = (0.0, 0.0);
+        for window in self.windows.iter().filter(|window| number(window, "ended_s") > last - seconds) {
+            within += number(window, "within_slo");
+            all += number(window, "answered") + number(window, "failed") + number(window, "shed");
+        }
+        1.0 - within / all
     }
 
     /// Dollars per million answered requests between two times from the load's begin.
@@ -376,7 +400,17 @@ mod tests {
                 sample(120.0, 8e-6, 4.0, 16),
             ],
             events: vec![(104.0, serde_json::json!({ "what": { "action": "switched" } }))],
+            windows: vec![window(1.0, 10, 0), window(119.0, 3, 1), window(120.0, 4, 0)],
         }
+    }
+
+    fn window(ended_s: f64, answered: u64, late: u64) -> Value {
+        serde_json::json!({ "ended_s": ended_s, "answered": answered, "within_slo": answered - late, "failed": 1, "shed": 0 })
+    }
+
+    #[test]
+    fn the_gateways_own_late_share_is_of_its_last_windows() {
+        assert!((run().late_share_at_gateway(60.0) - 3.0 / 9.0).abs() < 1e-9);
     }
 
     #[test]
