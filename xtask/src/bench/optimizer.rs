@@ -62,6 +62,9 @@ pub(super) struct Subject {
     batches: &'static [u32],
     /// Warm invocations a point at most.
     invocations: u32,
+    /// Before each of them, milliseconds: about what lies between two batches in production. An environment that was idle for longer begins its work at another
+    /// place of the quota's periods and with colder caches, and takes up to a quarter longer below one vCPU.
+    pause_ms: u32,
     /// Requests per second of the live run, the same as in the replay.
     rate: f64,
     /// Latency objective, ms.
@@ -78,6 +81,7 @@ const SUBJECTS: [Subject; 3] = [
         memory_mib: &[256, 512, 1024, 1769, 2048, 3008, 3538],
         batches: &[1, 2, 4, 8, 16, 32],
         invocations: 20,
+        pause_ms: 150,
         rate: 20.0,
         slo_ms: 200,
         start_mib: 1769,
@@ -87,6 +91,7 @@ const SUBJECTS: [Subject; 3] = [
         memory_mib: &[256, 512, 1024, 1769, 2048, 3008, 3538],
         batches: &[1, 2, 4, 8, 16, 32, 64, 128],
         invocations: 40,
+        pause_ms: 90,
         rate: 50.0,
         slo_ms: 100,
         start_mib: 1769,
@@ -96,6 +101,7 @@ const SUBJECTS: [Subject; 3] = [
         memory_mib: &[3072, 3538],
         batches: &[1, 2, 4, 8, 16],
         invocations: 40,
+        pause_ms: 800,
         rate: 5.0,
         slo_ms: 1000,
         start_mib: 3072,
@@ -244,7 +250,8 @@ impl Subject {
             &list(self.batches),
         ]);
         command
-            .args(["--invocations", &invocations.to_string(), "--tokens", TOKENS, "--output"])
+            .args(["--invocations", &invocations.to_string(), "--tokens", TOKENS])
+            .args(["--pause-ms", &self.pause_ms.to_string(), "--output"])
             .arg(&unfinished);
         build::run(&mut command)?;
         fs::rename(&unfinished, &path)?;
