@@ -68,6 +68,7 @@ const look = (page) => page.evaluate(() => {
     changeMarks: all("#load .plot .mark-head.up, #load .plot .mark-head.down").length,
     changeRows: texts("#load tbody tr"),
     planMarks: all("#cost .plot .mark-head.plan").length,
+    reasons: texts("#decisions li").filter((text) => text.includes("because the load changed")).length,
     sentence: texts("#plan .sentence")[0],
     choice: texts("#plan tbody tr"),
     decisions: texts("#decisions li"),
@@ -98,7 +99,7 @@ async function sections(page) {
   check("batches: bars", seen.bars >= 5, `${seen.bars}`);
   check("decisions: the change and the new plan", seen.decisions.some((text) => text.includes("load changed")) && seen.decisions.some((text) => text.includes("new plan")), seen.decisions.slice(0, 5).join("|"));
   check("jobs: at least one with its cost", seen.jobs.some((row) => /\$\d/.test(row)), seen.jobs.join("|"));
-  Object.assign(figures, { sections_with_data: seen.sections.filter((section) => section.id === "health" || !section.isEmpty).length, change_points_shown: seen.changeRows.length, decisions_shown: seen.decisions.length, batches_drawn: seen.bars });
+  Object.assign(figures, { plans_because_the_load_changed: seen.reasons, new_plans_shown: seen.planMarks, sections_with_data: seen.sections.filter((section) => section.id === "health" || !section.isEmpty).length, change_points_shown: seen.changeRows.length, decisions_shown: seen.decisions.length, batches_drawn: seen.bars });
   return seen;
 }
 

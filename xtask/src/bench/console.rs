@@ -76,6 +76,6 @@ fn install_check(setup: &Setup) -> Result<PathBuf> {
 fn find(names: &[&str]) -> Option<PathBuf> {
     let folders: Vec<PathBuf> =
         std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
-    let candidates = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    candidates.into_iter().find(|path| path.is_file())
+    let mut candidates = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates.find(|path| path.is_file())
 }
