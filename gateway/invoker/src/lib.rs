@@ -8,6 +8,7 @@
 mod classify;
 mod config;
 mod error;
+pub mod inspect;
 pub mod provision;
 mod report;
 mod service;
@@ -17,4 +18,5 @@ pub use config::{Credentials, InvokerConfig};
 pub use error::{InvokeError, RefusedCause, ThrottleReason, UnknownCause};
 pub use report::Metering;
 pub use service::{Invocation, InvocationReply, LambdaInvoker};
+pub use workers_protocol::PROTOCOL_VERSION;
 pub use warm_up::{WarmUp, warm_up_payload};

@@ -102,7 +102,10 @@ impl Settings {
             return Err(invalid);
         }
         Ok(Self {
-            listen: config.listen.clone(),
+            listen: ListenConfig {
+                hand_over: config.listen.hand_over.as_ref().map(|path| base.join(path)),
+                ..config.listen.clone()
+            },
             http: config.limits.http(),
             driver: config.limits.driver(),
             invoker: config.aws.invoker(),

@@ -7,6 +7,7 @@
 
 mod aliases;
 mod calls;
+mod claim;
 mod decide;
 mod events;
 mod handle;

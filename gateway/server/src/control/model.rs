@@ -19,7 +19,9 @@ use crate::telemetry::ControlMetrics;
 /// One model.
 pub(super) struct ModelControl {
     pub(super) steered: Steered,
-    /// `None`: it has panicked too often, or is at work.
+    /// Whether this gateway decides; else it serves what it is told.
+    pub(super) leads: bool,
+    /// `None`: it has panicked too often, is at work, or another gateway decides.
     pub(super) tuner: Option<Box<dyn Decide>>,
     pub(super) metrics: ControlMetrics,
     /// Not yet handed over.
@@ -39,6 +41,8 @@ pub(super) struct ModelControl {
     pub(super) unservable: Option<String>,
     pub(super) next_probe: Option<Instant>,
     pub(super) is_probing: bool,
+    /// Whether a probe has ended since the start.
+    pub(super) is_probed: bool,
     /// Whether something was learned since the last save.
     pub(super) is_changed: bool,
     pub(super) last_state: Option<TunerState>,
@@ -55,6 +59,7 @@ impl ModelControl {
         let mut model = Self {
             next_window: now + steered.policy.window,
             metrics,
+            leads: false,
             tuner: None,
             waiting: Vec::new(),
             report: TunerReport::default(),
@@ -66,6 +71,7 @@ impl ModelControl {
             unservable: None,
             next_probe: None,
             is_probing: false,
+            is_probed: false,
             is_changed: false,
             last_state: None,
             panics: (0, now),
@@ -202,6 +208,7 @@ impl ModelControl {
         let common = json!({
             "model": self.steered.name,
             "policy": self.steered.policy.policy,
+            "leads": self.leads,
             "phase": report.phase,
             "plan": plan_json(&self.steered.plan),
             "warming_revision": self.switching.as_ref().map(|plan| plan.revision.0),

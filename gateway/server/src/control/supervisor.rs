@@ -1,9 +1,9 @@
 //! Keeps the control loop running. While it does not run, the plans in force stay.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
@@ -42,8 +42,8 @@ pub(super) fn spawn_with<S: Invoke>(
     make: Arc<MakeTuner>,
 ) -> (ControlHandle, JoinHandle<()>) {
     let (messages, receiver) = mpsc::channel(MESSAGES);
-    let handle = ControlHandle { messages, snapshots: Arc::new(ArcSwap::default()) };
-    let snapshots = handle.snapshots.clone();
+    let handle = ControlHandle { messages, snapshots: Arc::default(), is_pausing: Arc::default() };
+    let (snapshots, is_pausing) = (handle.snapshots.clone(), handle.is_pausing.clone());
     let supervisor = tokio::spawn(async move {
         let receiver = Arc::new(Mutex::new(receiver));
         let mut pause = FIRST_PAUSE;
@@ -63,7 +63,9 @@ pub(super) fn spawn_with<S: Invoke>(
             catalogue.control_restarts.inc();
             pause = if start.elapsed() > GOOD_RUN { FIRST_PAUSE } else { pause };
             tracing::error!(%error, ?pause, "the control loop panicked; the plans in force stay, it starts again after a pause");
+            is_pausing.store(true, Ordering::Release);
             tokio::time::sleep(pause).await;
+            is_pausing.store(false, Ordering::Release);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     });

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::calls::{CallsDone, is_final};
+use super::claim::{self, Claim};
 use super::decide::{Input, MakeTuner, Output, turn};
 use super::events::log_event;
 use super::handle::{CommandError, Message, Snapshots};
@@ -36,6 +37,7 @@ pub(super) struct ControlLoop<S> {
     pub(super) make: Arc<MakeTuner>,
     pub(super) store: Option<Store>,
     pub(super) copy: Option<StateCopy>,
+    pub(super) claim: Claim,
     pub(super) models: BTreeMap<ModelId, ModelControl>,
     snapshots: Arc<ArcSwap<Snapshots>>,
     /// Turns that other turns asked for.
@@ -45,6 +47,7 @@ pub(super) struct ControlLoop<S> {
     refits: JoinSet<(ModelId, Option<Refitted>)>,
     next_take: Instant,
     pub(super) next_save: Instant,
+    next_claim: Instant,
 }
 
 impl<S: Invoke> ControlLoop<S> {
@@ -64,7 +67,10 @@ impl<S: Invoke> ControlLoop<S> {
             let opened = StateCopy::open(url);
             opened.map_err(|error| tracing::error!(%error, "learned state is not copied")).ok()
         });
+        let claim = Claim::new(settings.state_directory.as_deref().filter(|_| store.is_some()));
         let mut control = Self {
+            claim,
+            next_claim: now,
             parts,
             make,
             store,
@@ -81,6 +87,7 @@ impl<S: Invoke> ControlLoop<S> {
             control.add_model(steered).await;
         }
         control.run_queued().await;
+        control.publish_readiness();
         control.publish();
         control
     }
@@ -101,6 +108,7 @@ impl<S: Invoke> ControlLoop<S> {
                         if let Some(copy) = &mut self.copy {
                             copy.finish().await;
                         }
+                        self.claim.release();
                         let _ = done.send(());
                         return;
                     }
@@ -128,12 +136,14 @@ impl<S: Invoke> ControlLoop<S> {
         let windows = self.models.values().map(|model| model.next_window);
         let probes = self.models.values().filter_map(|model| model.next_probe.filter(|_| !model.is_probing));
         let held_back = (now < self.next_take).then_some(self.next_take);
-        let soonest = windows.chain(probes).chain(held_back).min();
+        let claims = (!self.claim.is_held()).then_some(self.next_claim);
+        let soonest = windows.chain(probes).chain(held_back).chain(claims).min();
         soonest.map_or(self.next_save, |soonest| soonest.min(self.next_save))
     }
 
     /// Does all that is due.
     async fn work(&mut self) {
+        self.claim_state().await;
         self.run_queued().await;
         let now = Instant::now();
         let ids: Vec<ModelId> = self.models.keys().copied().collect();
@@ -154,6 +164,21 @@ impl<S: Invoke> ControlLoop<S> {
         }
         if self.next_save <= Instant::now() {
             self.save_all().await;
+        }
+    }
+
+    /// Takes the right to learn once the process that had it has gone, and goes on with what that one wrote last.
+    async fn claim_state(&mut self) {
+        let now = Instant::now();
+        if self.claim.is_held() || now < self.next_claim {
+            return;
+        }
+        self.next_claim = now + claim::LOOK_EVERY;
+        if self.claim.look() {
+            tracing::info!("this gateway learns from now on");
+            for id in self.models.keys().copied().collect::<Vec<_>>() {
+                self.lead(id, true).await;
+            }
         }
     }
 
@@ -209,7 +234,12 @@ impl<S: Invoke> ControlLoop<S> {
             model.is_changed |= stats.requests > 0;
             model.last_window = stats.clone();
         }
-        let Some(tuner) = model.tuner.take() else { return };
+        let Some(tuner) = model.tuner.take() else {
+            if let Some(stats) = &stats {
+                model.metrics.window(stats, model.report.unbatched_usd_per_million);
+            }
+            return;
+        };
         match turn(tuner, input).await {
             Some((tuner, output)) => {
                 if let Some(model) = self.models.get_mut(&id) {
@@ -264,6 +294,9 @@ impl<S: Invoke> ControlLoop<S> {
                 let result = self.command(&model, command).await;
                 let _ = reply.send(result);
             }
+            Message::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Message::Stop(done) => drop(done), // handled by the caller
             #[cfg(test)]
             Message::Panic => panic!("asked to by a test"),
@@ -273,6 +306,10 @@ impl<S: Invoke> ControlLoop<S> {
     async fn command(&mut self, name: &str, command: Command) -> Result<(), CommandError> {
         let found = self.models.iter_mut().find(|(_, model)| model.steered.name == name);
         let (&id, model) = found.ok_or_else(|| CommandError::UnknownModel(name.to_owned()))?;
+        if !model.leads {
+            let text = "another gateway decides for this model: tell that one".to_owned();
+            return Err(CommandError::Refused(text));
+        }
         if model.tuner.is_none() {
             let text =
                 "its tuner has stopped after panics; the plan in force stays until a reload or a restart";
@@ -310,7 +347,7 @@ impl<S: Invoke> ControlLoop<S> {
                         model.next_probe = probe_interval.map(|_| Instant::now());
                         model.next_window =
                             model.next_window.min(Instant::now() + model.steered.policy.window);
-                        if model.tuner.is_none() {
+                        if model.leads && model.tuner.is_none() {
                             self.revive(id).await;
                         }
                         self.queue_settings(id);
