@@ -7,7 +7,8 @@ use sqlx::{AnyPool, Row};
 use crate::BulkError;
 
 /// Steps from version to version; the first makes version 1.
-const STEPS: &[&[&str]] = &[&[
+const STEPS: &[&[&str]] = &[
+    &[
     "CREATE TABLE bulk_jobs (
         id TEXT PRIMARY KEY,
         owner TEXT NOT NULL,
@@ -56,7 +57,12 @@ const STEPS: &[&[&str]] = &[&[
         path TEXT NOT NULL
     )",
     "CREATE INDEX bulk_files_by_owner ON bulk_files (owner, created_at, id)",
-]];
+    ],
+    &[
+        "ALTER TABLE bulk_jobs ADD COLUMN holder TEXT",
+        "ALTER TABLE bulk_jobs ADD COLUMN beat BIGINT NOT NULL DEFAULT 0",
+    ],
+];
 
 /// Brings the tables up to this build's version. Harmless if they are; safe against another process that does the same.
 pub(super) async fn migrate(pool: &AnyPool, is_postgres: bool) -> Result<(), BulkError> {

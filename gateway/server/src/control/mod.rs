@@ -16,6 +16,7 @@ mod plans;
 mod point;
 mod routes;
 mod saving;
+mod shared;
 mod state_copy;
 mod store;
 mod supervisor;

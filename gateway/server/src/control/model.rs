@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::decide::Decide;
 use super::handle::{Pinning, Snapshot};
 use super::point::StoredPlan;
+use super::shared::ModelLease;
 use super::store::StoredState;
 use crate::driver::Observed;
 use crate::lifecycle::Steered;
@@ -21,6 +22,10 @@ pub(super) struct ModelControl {
     pub(super) steered: Steered,
     /// Whether this gateway decides; else it serves what it is told.
     pub(super) leads: bool,
+    /// `None`: nothing is shared with other gateways.
+    pub(super) lease: Option<ModelLease>,
+    /// Whether something was learned since it was published last.
+    pub(super) is_published_changed: bool,
     /// `None`: it has panicked too often, is at work, or another gateway decides.
     pub(super) tuner: Option<Box<dyn Decide>>,
     pub(super) metrics: ControlMetrics,
@@ -60,6 +65,8 @@ impl ModelControl {
             next_window: now + steered.policy.window,
             metrics,
             leads: false,
+            lease: None,
+            is_published_changed: true,
             tuner: None,
             waiting: Vec::new(),
             report: TunerReport::default(),
@@ -101,7 +108,7 @@ impl ModelControl {
             }
         }
         self.waiting.push(observed.observation);
-        self.is_changed = true;
+        (self.is_changed, self.is_published_changed) = (true, true);
     }
 
     /// When the next window ends after one that ended now; windows that were slept through are left out.
@@ -209,6 +216,7 @@ impl ModelControl {
             "model": self.steered.name,
             "policy": self.steered.policy.policy,
             "leads": self.leads,
+            "leader": self.lease.as_ref().and_then(ModelLease::leader),
             "phase": report.phase,
             "plan": plan_json(&self.steered.plan),
             "warming_revision": self.switching.as_ref().map(|plan| plan.revision.0),

@@ -98,7 +98,8 @@ impl Store {
     }
 }
 
-fn encode(state: &StoredState) -> std::io::Result<Vec<u8>> {
+/// A file's content.
+pub(super) fn encode(state: &StoredState) -> std::io::Result<Vec<u8>> {
     let body = serde_json::to_vec(state).map_err(std::io::Error::other)?;
     let mut bytes = format!("{MAGIC}{}\n", hex(&body)).into_bytes();
     bytes.extend_from_slice(&body);

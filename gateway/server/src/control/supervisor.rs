@@ -29,6 +29,8 @@ pub(crate) struct Parts<S> {
     pub(crate) invoker: S,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) readiness: Readiness,
+    /// Of this process, among all that share a store.
+    pub(crate) identity: Arc<str>,
 }
 
 /// Starts the loop under supervision. The task ends after [`ControlHandle::stop`].

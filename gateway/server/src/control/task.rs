@@ -18,6 +18,7 @@ use super::events::log_event;
 use super::handle::{CommandError, Message, Snapshots};
 use super::model::ModelControl;
 use super::saving::SAVE_EVERY;
+use super::shared::Shared;
 use super::state_copy::StateCopy;
 use super::store::Store;
 use super::supervisor::Parts;
@@ -38,6 +39,7 @@ pub(super) struct ControlLoop<S> {
     pub(super) store: Option<Store>,
     pub(super) copy: Option<StateCopy>,
     pub(super) claim: Claim,
+    pub(super) shared: Option<Shared>,
     pub(super) models: BTreeMap<ModelId, ModelControl>,
     snapshots: Arc<ArcSwap<Snapshots>>,
     /// Turns that other turns asked for.
@@ -68,8 +70,13 @@ impl<S: Invoke> ControlLoop<S> {
             opened.map_err(|error| tracing::error!(%error, "learned state is not copied")).ok()
         });
         let claim = Claim::new(settings.state_directory.as_deref().filter(|_| store.is_some()));
+        let shared = settings.state_shared.as_deref().and_then(|url| {
+            let opened = Shared::open(url, &parts.identity, settings.lease);
+            opened.map_err(|error| tracing::error!(%error, "nothing is shared with other gateways")).ok()
+        });
         let mut control = Self {
             claim,
+            shared,
             next_claim: now,
             parts,
             make,
@@ -108,12 +115,14 @@ impl<S: Invoke> ControlLoop<S> {
                         if let Some(copy) = &mut self.copy {
                             copy.finish().await;
                         }
+                        self.release_leases().await;
                         self.claim.release();
                         let _ = done.send(());
                         return;
                     }
                     Some(message) => self.handle_message(message).await,
                 },
+                done = Shared::done(self.shared.as_mut()) => self.handle_shared(done).await,
                 () = observations.wait(), if takes => self.take_observations(Instant::now()),
                 Some(done) = self.calls.join_next(), if !self.calls.is_empty() => match done {
                     Ok(done) => self.handle_calls(done),
@@ -137,13 +146,15 @@ impl<S: Invoke> ControlLoop<S> {
         let probes = self.models.values().filter_map(|model| model.next_probe.filter(|_| !model.is_probing));
         let held_back = (now < self.next_take).then_some(self.next_take);
         let claims = (!self.claim.is_held()).then_some(self.next_claim);
-        let soonest = windows.chain(probes).chain(held_back).chain(claims).min();
+        let leases = self.models.values().filter_map(|model| model.lease.as_ref()?.wake());
+        let soonest = windows.chain(probes).chain(held_back).chain(claims).chain(leases).min();
         soonest.map_or(self.next_save, |soonest| soonest.min(self.next_save))
     }
 
     /// Does all that is due.
     async fn work(&mut self) {
         self.claim_state().await;
+        self.tend_leases().await;
         self.run_queued().await;
         let now = Instant::now();
         let ids: Vec<ModelId> = self.models.keys().copied().collect();
@@ -174,7 +185,7 @@ impl<S: Invoke> ControlLoop<S> {
             return;
         }
         self.next_claim = now + claim::LOOK_EVERY;
-        if self.claim.look() {
+        if self.claim.look() && self.shared.is_none() {
             tracing::info!("this gateway learns from now on");
             for id in self.models.keys().copied().collect::<Vec<_>>() {
                 self.lead(id, true).await;
@@ -227,6 +238,7 @@ impl<S: Invoke> ControlLoop<S> {
 
     /// One turn of a model's tuner, with all observations that wait.
     pub(super) async fn take_turn(&mut self, id: ModelId, mut input: Input) {
+        self.still_leads(id);
         let Some(model) = self.models.get_mut(&id) else { return };
         input.observations = std::mem::take(&mut model.waiting);
         let stats = input.window.clone();
@@ -241,6 +253,8 @@ impl<S: Invoke> ControlLoop<S> {
             return;
         };
         match turn(tuner, input).await {
+            // The lease may have ended meanwhile: then another gateway decides, and this one's decision is void.
+            Some(_) if !self.still_leads(id) => {}
             Some((tuner, output)) => {
                 if let Some(model) = self.models.get_mut(&id) {
                     model.tuner = Some(tuner);
@@ -265,6 +279,7 @@ impl<S: Invoke> ControlLoop<S> {
             log_event(&model.steered.name, event);
         }
         model.is_changed |= !output.events.is_empty();
+        model.is_published_changed |= !output.events.is_empty();
         if let Some(refused) = &output.refused {
             tracing::error!(model = %model.steered.name, %refused, "the tuner does not take the new settings; it goes on with those before");
         }
@@ -307,8 +322,8 @@ impl<S: Invoke> ControlLoop<S> {
         let found = self.models.iter_mut().find(|(_, model)| model.steered.name == name);
         let (&id, model) = found.ok_or_else(|| CommandError::UnknownModel(name.to_owned()))?;
         if !model.leads {
-            let text = "another gateway decides for this model: tell that one".to_owned();
-            return Err(CommandError::Refused(text));
+            let leader = model.lease.as_ref().and_then(|lease| lease.leader()).unwrap_or("another gateway");
+            return Err(CommandError::Refused(format!("{leader} decides for this model: tell that one")));
         }
         if model.tuner.is_none() {
             let text =

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::decide::{Decide, Input};
 use super::model::ModelControl;
 use super::point::StoredPlan;
+use super::shared::ModelLease;
 use super::state_copy::StateCopy;
 use super::store::{LoadError, Store, StoredState, decode};
 use super::task::ControlLoop;
@@ -34,8 +35,10 @@ impl<S: Invoke> ControlLoop<S> {
         let id = model.steered.id;
         // After a restart of the loop alone, the plan in force is newer than the one on the disk.
         let is_first = model.steered.plan == model.steered.base;
+        model.lease = self.shared.as_ref().map(|shared| ModelLease::new(shared, now));
+        let is_shared = model.lease.is_some();
         self.models.insert(id, model);
-        if self.claim.is_held() {
+        if self.claim.is_held() && !is_shared {
             self.lead(id, is_first).await;
         } else {
             self.follow_disk(id).await;

@@ -133,6 +133,7 @@ impl Gateway {
             invoker,
             catalogue: catalogue.clone(),
             readiness: readiness.clone(),
+            identity: identity().into(),
         });
         let shared = Arc::new(Shared {
             catalogue,
@@ -350,6 +351,13 @@ async fn bind(
     let listener = TcpListener::from_std(bound).map_err(fail)?;
     let at = listener.local_addr().map_err(fail)?;
     Ok((listener, at, other.into()))
+}
+
+/// Names this process among all gateways, for good: host, process and start.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}/{}/{:x}", host.trim(), std::process::id(), started.as_nanos())
 }
 
 fn unix_seconds() -> i64 {

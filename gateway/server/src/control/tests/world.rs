@@ -264,6 +264,7 @@ impl World {
             invoker: lambda.clone(),
             catalogue: catalogue.clone(),
             readiness: readiness.clone(),
+            identity: Arc::from(folder.to_string_lossy().as_ref()),
         };
         let (control, task) = spawn_with(parts, make);
         let tasks = vec![driver, task];
