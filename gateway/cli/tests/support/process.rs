@@ -46,8 +46,11 @@ impl Gateway {
         command
     }
 
-    /// Waits for a line of the log that has this text.
+    /// Waits for a line of the log that has this text, if there was none yet.
     pub(crate) fn said(&mut self, text: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             match self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {

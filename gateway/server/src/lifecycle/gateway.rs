@@ -482,3 +482,31 @@ pub(super) fn watched_paths(source: &Source, loaded: &Loaded) -> Vec<std::path::
     let manifests = loaded.settings.models.iter().map(|model| model.manifest_path.clone());
     source.path.iter().cloned().chain(manifests).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use gateway_invoker::LambdaInvoker;
+
+    use super::*;
+    use crate::config::load_text;
+
+    const NOWHERE: &str = "[listen]\npublic_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n\
+        [aws]\nendpoint_url = \"http://127.0.0.1:9\"\ncredentials = \"static-test\"\n";
+
+    #[tokio::test]
+    async fn a_driver_that_was_given_up_gives_no_sign_of_life() {
+        let source = Source::default();
+        let loaded = load_text(NOWHERE, &source).unwrap();
+        let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
+        let gateway = Gateway::start(loaded, source, invoker).await.unwrap();
+        assert!(gateway.shared.is_alive().await);
+        let mut panics = 0;
+        while gateway.shared.is_alive().await {
+            panics += 1;
+            assert!(panics < 100, "it is given up in the end");
+            gateway.driver().panic_now();
+        }
+        assert!(panics > 1, "one panic is not the end: another driver answers");
+        assert!(!gateway.shared.is_alive().await, "and stays given up");
+    }
+}
