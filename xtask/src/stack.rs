@@ -197,7 +197,8 @@ impl Stack {
     /// # Errors
     /// When the old one does not end within half a minute, or not in order.
     pub(crate) fn upgrade_gateway(&mut self, binaries: &Binaries, number: usize) -> Result<Duration> {
-        let (config, log) = (self.folder.join("gateway.toml"), self.folder.join(format!("gateway-{number}.log")));
+        let (config, log) =
+            (self.folder.join("gateway.toml"), self.folder.join(format!("gateway-{number}.log")));
         let begin = Instant::now();
         let next = spawn(&binaries.penstock, &["serve", "--config"], &config, &log)?;
         let mut old = std::mem::replace(&mut self.gateway, next);

@@ -141,10 +141,12 @@ fn with_sockets(config: &Path, first: OwnedFd, second: OwnedFd, names: &str) -> 
 fn sockets_of_a_service_manager_are_used_and_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), lambda(Duration::ZERO), "");
-    let (public, admin) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (public, admin) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let [at, admin_at] = [public.local_addr().unwrap(), admin.local_addr().unwrap()];
     let passed = |socket: &TcpListener| OwnedFd::from(socket.try_clone().unwrap());
-    let start = || Gateway::start(&mut with_sockets(&config, passed(&admin), passed(&public), "admin:public"));
+    let start =
+        || Gateway::start(&mut with_sockets(&config, passed(&admin), passed(&public), "admin:public"));
     let mut gateway = start();
     let line = gateway.said("gateway is serving");
     assert!(line.contains(&format!("public_address={at}")), "{line}");

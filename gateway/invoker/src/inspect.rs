@@ -54,9 +54,10 @@ impl InvokerConfig {
         let found = async {
             let config = loader.load().await;
             let provider = config.credentials_provider().ok_or("nothing provides any")?;
-            let credentials = provider.provide_credentials().await.map_err(|error| {
-                aws_sdk_lambda::error::DisplayErrorContext(error).to_string()
-            })?;
+            let credentials = provider
+                .provide_credentials()
+                .await
+                .map_err(|error| aws_sdk_lambda::error::DisplayErrorContext(error).to_string())?;
             Ok::<_, String>((config.region().map(ToString::to_string), credentials))
         };
         let (region, credentials) = tokio::time::timeout(CREDENTIALS_LIMIT, found)
@@ -201,7 +202,8 @@ impl Intercept for ClockWatch {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").and_then(|text| httpdate::parse_http_date(text).ok());
+        let date =
+            context.response().headers().get("date").and_then(|text| httpdate::parse_http_date(text).ok());
         if let Some(date) = date {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Skew::of(SystemTime::now(), date));
         }

@@ -18,5 +18,5 @@ pub use config::{Credentials, InvokerConfig};
 pub use error::{InvokeError, RefusedCause, ThrottleReason, UnknownCause};
 pub use report::Metering;
 pub use service::{Invocation, InvocationReply, LambdaInvoker};
-pub use workers_protocol::PROTOCOL_VERSION;
 pub use warm_up::{WarmUp, warm_up_payload};
+pub use workers_protocol::PROTOCOL_VERSION;

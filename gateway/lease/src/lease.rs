@@ -152,7 +152,11 @@ mod tests {
     fn a_lease_that_nobody_renews_is_taken_over_by_who_watched_it_for_its_length() {
         let mut b = lease("b");
         let head = |beat| Head { epoch: 4, beat, holder: Some("a".to_owned()) };
-        assert_eq!(b.saw(at(100), Some(&head(7))), Seen::Follow, "it was there before; how long, nobody knows");
+        assert_eq!(
+            b.saw(at(100), Some(&head(7))),
+            Seen::Follow,
+            "it was there before; how long, nobody knows"
+        );
         assert_eq!(b.saw(at(105), Some(&head(8))), Seen::Follow);
         assert_eq!(b.saw(at(114), Some(&head(8))), Seen::Follow);
         assert_eq!(b.saw(at(115), Some(&head(8))), Seen::TakeOver { epoch: 5 });

@@ -164,7 +164,10 @@ fn report(met: Met, took: &[Duration]) -> Report {
     let mut latencies = met.latencies.into_inner().unwrap_or_default();
     latencies.sort_by(f64::total_cmp);
     let at = |share: usize| {
-        latencies.get((latencies.len() * share / 1000).min(latencies.len().saturating_sub(1))).copied().unwrap_or(0.0)
+        latencies
+            .get((latencies.len() * share / 1000).min(latencies.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0.0)
     };
     let [answered, refused, failed, lost] =
         [met.answered, met.refused, met.failed, met.lost].map(AtomicU64::into_inner);
@@ -195,7 +198,16 @@ fn show(report: &Report) {
         format!("{:.0}", report.latency_ms.longest),
     ];
     let head = [
-        "upgrades", "requests", "answered", "refused", "failed", "lost", "connections", "median ms", "p99 ms", "max ms",
+        "upgrades",
+        "requests",
+        "answered",
+        "refused",
+        "failed",
+        "lost",
+        "connections",
+        "median ms",
+        "p99 ms",
+        "max ms",
     ];
     println!("{}", table::format(&head, &[row.to_vec()]));
 }

@@ -220,7 +220,7 @@ impl<I: Invoke> Runner<I> {
             } else {
                 continue;
             };
-            tracing::info!(job = %job.id, state = %job.state, done = job.counts.completed, holder = head.holder, "a batch that nobody runs is taken up");
+            tracing::info!(job = %job.id, state = %job.state, done = job.counts.completed, holder = head.holder.as_deref(), "a batch that nobody runs is taken up");
             self.api.jobs.take(job, seizes);
         }
     }

@@ -5,6 +5,7 @@
 
 use gateway_lease::Head;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::jobs::read_job;
 use super::{Store, signed, unsigned};
@@ -26,18 +27,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let held = |row| {
-            let count = |column: &str| -> Result<u64, BulkError> {
-                Ok(unsigned(sqlx::any::AnyRow::try_get::<i64, _>(row, column)?))
-            };
-            let head = Head {
-                epoch: count("epoch")?,
-                beat: count("beat")?,
-                holder: sqlx::any::AnyRow::try_get(row, "holder")?,
-            };
-            Ok(Held { job: read_job(row)?, head })
-        };
-        rows.iter().map(held).collect()
+        rows.iter().map(read_held).collect()
     }
 
     /// Says that this gateway is alive, for all jobs that it holds.
@@ -83,4 +73,13 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+fn read_held(row: &AnyRow) -> Result<Held, BulkError> {
+    let head = Head {
+        epoch: unsigned(row.try_get("epoch")?),
+        beat: unsigned(row.try_get("beat")?),
+        holder: row.try_get("holder")?,
+    };
+    Ok(Held { job: read_job(row)?, head })
 }

@@ -60,15 +60,13 @@ impl Store {
             .acquire_timeout(Duration::from_secs(30))
             .after_connect(move |connection, _| {
                 let pragmas = pragmas.clone();
-                Box::pin(
-                    async move {
-                        if is_postgres {
-                            sqlx::raw_sql(IDLE_LIMIT).execute(connection).await.map(drop)
-                        } else {
-                            prepare(connection, &pragmas).await
-                        }
-                    },
-                )
+                Box::pin(async move {
+                    if is_postgres {
+                        sqlx::raw_sql(IDLE_LIMIT).execute(connection).await.map(drop)
+                    } else {
+                        prepare(connection, &pragmas).await
+                    }
+                })
             })
             .connect_with(options)
             .await?;

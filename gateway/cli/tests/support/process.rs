@@ -36,7 +36,9 @@ impl Gateway {
         let mut child = command.env("NO_COLOR", "1").stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = channel();
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            lines.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Self { child, log, seen: Vec::new() }
     }
 
@@ -99,7 +101,8 @@ impl Drop for Gateway {
 pub(crate) fn ask(stream: &mut TcpStream, number: u64) -> Option<(f64, bool)> {
     let body = format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[1,1],"data":[{number}]}}]}}"#);
     let length = body.len();
-    let head = format!("POST /v2/models/identity/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    let head =
+        format!("POST /v2/models/identity/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut is_last = false;

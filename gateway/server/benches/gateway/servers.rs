@@ -9,7 +9,9 @@ use axum::body::Bytes;
 use axum::routing::post;
 use gateway_contract::{ModelId, PlanRevision};
 use gateway_server::config::{PlanConfig, Source, load};
-use gateway_server::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, Shutdown, serve};
+use gateway_server::http::{
+    HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, Shutdown, serve,
+};
 use gateway_server::inference::{Completed, InferError, Inference, OutputTensor, Receipt, Submission};
 use gateway_server::lifecycle::Gateway;
 use gateway_server::registry::{Registry, ServedModel};

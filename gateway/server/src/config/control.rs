@@ -88,10 +88,13 @@ impl StateConfig {
             return Err(("lease_ms", "must be 1000 to 600000"));
         }
         match &self.shared {
-            Some(_) if self.copy.is_some() => Err(("copy", "is not needed beside `shared`, which keeps the same")),
-            Some(url) if gateway_lease::Store::check(url).is_err() => {
-                Err(("shared", "must be `s3://bucket/prefix`, `file:///folder` or `postgres://user@host/database`"))
+            Some(_) if self.copy.is_some() => {
+                Err(("copy", "is not needed beside `shared`, which keeps the same"))
             }
+            Some(url) if gateway_lease::Store::check(url).is_err() => Err((
+                "shared",
+                "must be `s3://bucket/prefix`, `file:///folder` or `postgres://user@host/database`",
+            )),
             _ => Ok(()),
         }
     }

@@ -23,7 +23,8 @@ pub(super) struct Claim {
 impl Claim {
     /// Of a folder that is there, or of none.
     pub(super) fn new(directory: Option<&Path>) -> Self {
-        let mut claim = Self { path: directory.map(|folder| folder.join("lock")), lock: None, is_told: false };
+        let mut claim =
+            Self { path: directory.map(|folder| folder.join("lock")), lock: None, is_told: false };
         claim.look();
         claim
     }

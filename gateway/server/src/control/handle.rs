@@ -105,7 +105,8 @@ impl ControlHandle {
     /// Returns once the loop has answered; at once while it waits to be started again, or after its end.
     pub(crate) async fn answers(&self) {
         let (reply, answer) = oneshot::channel();
-        if !self.is_pausing.load(Ordering::Acquire) && self.messages.send(Message::Ping(reply)).await.is_ok() {
+        if !self.is_pausing.load(Ordering::Acquire) && self.messages.send(Message::Ping(reply)).await.is_ok()
+        {
             let _ = answer.await;
         }
     }

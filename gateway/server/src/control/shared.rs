@@ -44,6 +44,8 @@ pub(super) struct ModelLease {
     /// When to look or to write next.
     pub(super) next: Instant,
     is_busy: bool,
+    /// Whether the last write may or may not have happened.
+    must_look: bool,
     /// Whether the store did not answer last time.
     is_cut_off: bool,
     /// When the tuner was last asked for what it learned.
@@ -79,7 +81,9 @@ impl Shared {
             while let Some(done) = shared.io.join_next().await {
                 match done {
                     Ok(done) => return done,
-                    Err(error) => tracing::error!(%error, "a call to the shared store ended without a result"),
+                    Err(error) => {
+                        tracing::error!(%error, "a call to the shared store ended without a result")
+                    }
                 }
             }
         }
@@ -95,6 +99,7 @@ impl ModelLease {
             body: Vec::new(),
             next: now,
             is_busy: false,
+            must_look: false,
             is_cut_off: false,
             state_taken: None,
             leader: None,
@@ -131,7 +136,12 @@ impl<S: Invoke> ControlLoop<S> {
         let is_due = |lease: &ModelLease| lease.next <= now && !lease.is_busy;
         let due = self.models.iter().filter(|(_, model)| model.lease.as_ref().is_some_and(is_due));
         for id in due.map(|(&id, _)| id).collect::<Vec<_>>() {
-            if self.still_leads(id) { self.renew(id).await } else { self.look(id) }
+            let must_look = self
+                .models
+                .get(&id)
+                .and_then(|model| model.lease.as_ref())
+                .is_some_and(|lease| lease.must_look);
+            if self.still_leads(id) && !must_look { self.renew(id).await } else { self.look(id) }
         }
     }
 
@@ -172,8 +182,10 @@ impl<S: Invoke> ControlLoop<S> {
         lease.next = now + lease.lease.interval();
         match what {
             What::Read(Ok(found)) => {
+                lease.must_look = false;
                 lease.note_reached(&name);
-                let seen = lease.lease.saw(shared.moment(now), found.as_ref().map(|found| &found.record.head));
+                let seen =
+                    lease.lease.saw(shared.moment(now), found.as_ref().map(|found| &found.record.head));
                 lease.leader = found.as_ref().and_then(|found| found.record.head.holder.clone());
                 let (tag, body) = found.map(|found| (found.tag, found.record.body)).unzip();
                 let is_news = body.as_ref().is_some_and(|body| *body != lease.body);
@@ -205,11 +217,9 @@ impl<S: Invoke> ControlLoop<S> {
                 self.still_leads(id);
             }
             What::Read(Err(error)) | What::Wrote { result: Err(error), .. } => {
+                // A write may have happened: look before the next one.
+                (lease.must_look, lease.next) = (true, now + lease.lease.interval() / 4);
                 lease.note_cut_off(&name, &error);
-                // The write may have happened: look before the next one.
-                if matches!(self.models.get(&id), Some(model) if model.leads) {
-                    self.look(id);
-                }
             }
         }
     }
@@ -260,7 +270,8 @@ impl<S: Invoke> ControlLoop<S> {
             let Some(model) = self.models.get_mut(&id) else { continue };
             let published = model.last_state.clone().and_then(|state| encode(&model.stored(state)).ok());
             let Some(lease) = &mut model.lease else { continue };
-            if let Some(head) = lease.lease.release(shared.moment(Instant::now())).filter(|_| !lease.is_busy) {
+            if let Some(head) = lease.lease.release(shared.moment(Instant::now())).filter(|_| !lease.is_busy)
+            {
                 let body = published.unwrap_or_else(|| lease.body.clone());
                 write(shared, lease, id, &model.steered.name, head, body);
             }

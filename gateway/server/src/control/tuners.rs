@@ -88,7 +88,8 @@ impl<S: Invoke> ControlLoop<S> {
     pub(super) fn follow(&mut self, id: ModelId, plan: &StoredPlan) {
         let Some(model) = self.models.get_mut(&id) else { return };
         let allowed = model.policy().bounds.memory_mib;
-        let chosen = plan.plan(&model.steered.base, &allowed).filter(|_| model.steered.policy.policy.chooses());
+        let chosen =
+            plan.plan(&model.steered.base, &allowed).filter(|_| model.steered.policy.policy.chooses());
         let Some(plan) = chosen else { return };
         let in_force = model.switching.as_ref().unwrap_or(&model.steered.plan);
         if StoredPlan::of(in_force) != StoredPlan::of(&plan) {

@@ -175,8 +175,7 @@ impl Gateway {
                 serve_http(public_listener, application, &http, stop, telemetry).await;
             }
         });
-        let (admin_router, stop, opened) =
-            (admin::router(shared.clone()), admin_stop.clone(), open.clone());
+        let (admin_router, stop, opened) = (admin::router(shared.clone()), admin_stop.clone(), open.clone());
         let admin = tokio::spawn(async move {
             let config = HttpConfig { max_connections: ADMIN_CONNECTIONS, ..HttpConfig::default() };
             if is_opened(&opened, &stop).await {
@@ -268,22 +267,27 @@ impl Gateway {
         drop(self.sockets); // or the kernel would go on queueing connections that nobody takes
         let limit = self.shared.loaded.load().settings.drain_limit;
         let (mut public, mut control) = (self.public, Some(self.shared.control.stop()));
-        let mut stop_extension = self.stop_extension;
+        let (mut stop_extension, mut is_stopped) = (self.stop_extension, false);
         if !linger.is_zero() {
             // What was learned goes first: the successor waits for it.
             stop_control(control.take()).await;
-            let _ = tokio::time::timeout(linger, async { tokio::join!(&mut public, &mut stop_extension) }).await;
+            let stop = async {
+                (&mut stop_extension).await;
+                is_stopped = true;
+            };
+            let _ = tokio::time::timeout(linger, async { tokio::join!(&mut public, stop) }).await;
         }
         self.public_stop.finish();
-        let is_lingering = !linger.is_zero();
         let finish = async {
             // Requests whose head has arrived still get in; then waiting batches are flushed instead of filled.
-            let early = public.is_finished() || tokio::time::timeout(LATE_REQUESTS, &mut public).await.is_ok();
-            tokio::join!(self.shared.driver.drain(), async {
-                if !is_lingering {
+            let early =
+                public.is_finished() || tokio::time::timeout(LATE_REQUESTS, &mut public).await.is_ok();
+            let stop = async {
+                if !is_stopped {
                     stop_extension.await;
                 }
-            });
+            };
+            tokio::join!(self.shared.driver.drain(), stop);
             if !early {
                 let _ = (&mut public).await;
             }

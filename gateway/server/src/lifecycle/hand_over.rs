@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -87,7 +88,9 @@ impl Predecessor {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
             // Never there, or left behind by a process that is gone.
-            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind()) => {
+            Err(error)
+                if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind()) =>
+            {
                 return Ok(None);
             }
             Err(source) => return Err(HandOverError::Io { path: path.to_owned(), source }),
@@ -101,7 +104,9 @@ impl Predecessor {
             .map_err(|error| unfit(format!("what answers is no gateway: {error}")))?;
         if offer.penstock_hand_over != PROTOCOL {
             let (theirs, ours) = (offer.penstock_hand_over, PROTOCOL);
-            return Err(unfit(format!("it speaks version {theirs} of the hand-over, this build {ours}: stop it first")));
+            return Err(unfit(format!(
+                "it speaks version {theirs} of the hand-over, this build {ours}: stop it first"
+            )));
         }
         let [public, admin] = <[OwnedFd; 2]>::try_from(descriptors)
             .map_err(|given| unfit(format!("it gave {} sockets instead of 2", given.len())))?;
@@ -281,11 +286,12 @@ fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
     let got = rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut text)], &mut control, flags)?;
-    let descriptors = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    let descriptors = descriptors.flatten().collect();
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(given) = message {
+            descriptors.extend(given);
+        }
+    }
     text.truncate(got.bytes);
     Ok((text, descriptors))
 }
@@ -333,7 +339,8 @@ mod tests {
         let path = folder.path().join("hand-over.sock");
         let (held, _) = sockets();
         let mut hand_over = HandOver::listen(&path, held).unwrap();
-        let ask = |path: PathBuf| tokio::task::spawn_blocking(move || Predecessor::ask(&path).unwrap().unwrap());
+        let ask =
+            |path: PathBuf| tokio::task::spawn_blocking(move || Predecessor::ask(&path).unwrap().unwrap());
         drop(ask(path.clone()).await.unwrap());
         let waited = tokio::time::timeout(Duration::from_millis(200), hand_over.successor()).await;
         assert!(waited.is_err(), "nobody was ready");

@@ -56,7 +56,10 @@ async fn beat<F: Future<Output = bool>>(limit: Duration, is_alive: impl Fn() -> 
         match tokio::time::timeout(limit, is_alive()).await {
             Ok(true) => tell(),
             Ok(false) => tracing::error!("the driver has been given up; the service manager is told nothing"),
-            Err(_) => tracing::error!(?limit, "the driver or the control loop does not answer; the service manager is told nothing"),
+            Err(_) => tracing::error!(
+                ?limit,
+                "the driver or the control loop does not answer; the service manager is told nothing"
+            ),
         }
     }
 }

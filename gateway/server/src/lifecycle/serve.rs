@@ -139,7 +139,10 @@ async fn take_over(
     let Some(path) = listen.hand_over.clone() else { return Ok((None, sockets)) };
     let asked = tokio::task::spawn_blocking(move || Predecessor::ask(&path)).await;
     let Some((predecessor, given)) = asked.unwrap_or(Ok(None))? else { return Ok((None, sockets)) };
-    tracing::info!(pid = predecessor.pid, "a running gateway has handed its sockets over; it ends when this one is ready");
+    tracing::info!(
+        pid = predecessor.pid,
+        "a running gateway has handed its sockets over; it ends when this one is ready"
+    );
     // Another address than before is bound anew; the old one's queue ends with its owner.
     let fits = |socket: &std::net::TcpListener, address: std::net::SocketAddr| {
         address.port() == 0 || socket.local_addr().is_ok_and(|bound| bound == address)
@@ -197,7 +200,9 @@ impl Service {
                             tracing::info!(pid, "a new process has taken over; this one drains");
                             return End::HandedOver;
                         }
-                        Err(error) => tracing::warn!(pid, %error, "the new process has gone; this one serves on"),
+                        Err(error) => {
+                            tracing::warn!(pid, %error, "the new process has gone; this one serves on")
+                        }
                     }
                 }
                 Event::Change => self.reload(is_ready),

@@ -21,17 +21,16 @@ pub(super) async fn credentials(aws: &InvokerConfig, findings: &mut Findings) ->
     let access = match aws.access().await {
         Ok(access) => access,
         Err(error) => {
-            let advice = "give the host a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+            let advice =
+                "give the host a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
             findings.problem("aws.credentials", format!("there are none: {error}"), advice);
             return false;
         }
     };
     match (&access.region, place) {
-        (None, None) => findings.problem(
-            "aws.region",
-            "no region is named".to_owned(),
-            "set `aws.region`, or AWS_REGION",
-        ),
+        (None, None) => {
+            findings.problem("aws.region", "no region is named".to_owned(), "set `aws.region`, or AWS_REGION")
+        }
         (region, place) => {
             let region = region.as_deref().unwrap_or("us-east-1");
             let place = place.map_or_else(String::new, |url| format!(", at {url} instead of AWS"));
@@ -51,7 +50,9 @@ pub(super) async fn credentials(aws: &InvokerConfig, findings: &mut Findings) ->
             format!("key {key} expires in {} s", left.as_secs()),
             "see that whatever gave them renews them",
         ),
-        Some(Ok(left)) => findings.ok("aws.credentials", format!("key {key}, for {} minutes", left.as_secs() / 60)),
+        Some(Ok(left)) => {
+            findings.ok("aws.credentials", format!("key {key}, for {} minutes", left.as_secs() / 60))
+        }
         None => findings.ok("aws.credentials", format!("key {key}, without an end")),
     }
     true
@@ -124,9 +125,14 @@ fn is_of_clock(message: &str) -> bool {
 
 /// Judges the clock by the answers that came.
 pub(super) fn clock(skew: Option<Skew>, findings: &mut Findings) {
-    const ADVICE: &str = "run a time service (chrony, systemd-timesyncd); AWS refuses signatures five minutes off";
+    const ADVICE: &str =
+        "run a time service (chrony, systemd-timesyncd); AWS refuses signatures five minutes off";
     let Some(skew) = skew else {
-        return findings.warning("clock", "no answer carried a date".to_owned(), "nothing is known of the clock");
+        return findings.warning(
+            "clock",
+            "no answer carried a date".to_owned(),
+            "nothing is known of the clock",
+        );
     };
     let way = match skew {
         Skew::Ahead(_) => "ahead of",

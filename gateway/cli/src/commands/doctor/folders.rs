@@ -29,7 +29,10 @@ fn folder(model: &ModelSettings, findings: &mut Findings) {
             Ok(found) if found == expected => same += 1,
             Ok(found) => findings.problem(
                 check.clone(),
-                format!("`{}` is not the file that the manifest names: its SHA-256 is {found}", path.display()),
+                format!(
+                    "`{}` is not the file that the manifest names: its SHA-256 is {found}",
+                    path.display()
+                ),
                 "copy the folder anew from where it was built; a worker with this file does not start",
             ),
             // The gateway itself needs the manifest alone.
@@ -41,7 +44,8 @@ fn folder(model: &ModelSettings, findings: &mut Findings) {
             ),
         }
     }
-    let text = format!("{} {}: {same} files as named, {absent} not on this host", manifest.name, manifest.version);
+    let text =
+        format!("{} {}: {same} files as named, {absent} not on this host", manifest.name, manifest.version);
     findings.ok(check, text);
 }
 

@@ -39,7 +39,8 @@ pub(super) fn look(loaded: &Loaded, findings: &mut Findings) {
 
 fn descriptors(loaded: &Loaded, findings: &mut Findings) {
     let connections = u64::try_from(loaded.settings.http.max_connections).unwrap_or(u64::MAX);
-    let invocations: u64 = loaded.settings.models.iter().map(|model| u64::from(model.plan.max_in_flight)).sum();
+    let invocations: u64 =
+        loaded.settings.models.iter().map(|model| u64::from(model.plan.max_in_flight)).sum();
     let needed = connections.saturating_add(invocations).saturating_add(OTHER_DESCRIPTORS);
     match getrlimit(Resource::Nofile).current {
         Some(limit) if limit < needed => findings.problem(
@@ -74,8 +75,12 @@ fn folder(check: &str, directory: &Path, findings: &mut Findings) {
             format!("`{shown}` can be written; its disk has {} MiB left", free >> 20),
             "make room: a save that does not fit is not made",
         ),
-        Ok(free) => findings.ok(check, format!("`{shown}` can be written; its disk has {} MiB left", free >> 20)),
-        Err(error) => findings.warning(check, format!("the disk of `{shown}` is not known: {error}"), "look at it"),
+        Ok(free) => {
+            findings.ok(check, format!("`{shown}` can be written; its disk has {} MiB left", free >> 20))
+        }
+        Err(error) => {
+            findings.warning(check, format!("the disk of `{shown}` is not known: {error}"), "look at it")
+        }
     }
 }
 
@@ -97,7 +102,8 @@ fn judge_prices(today: i64, findings: &mut Findings) {
     let age = (now - then).max(0);
     let text = format!("the built-in list prices are us-east-1's of {year}-{month:02}, {age} months old");
     if age > PRICES_KEEP_MONTHS {
-        let advice = "compare with AWS's price list; write what differs into `[prices]`, or use a newer build";
+        let advice =
+            "compare with AWS's price list; write what differs into `[prices]`, or use a newer build";
         findings.warning("prices", text, advice);
     } else {
         findings.ok("prices", text);

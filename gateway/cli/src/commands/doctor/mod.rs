@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn not_valid(error: &ConfigError, findings: &mut Findings) {
-    const ADVICE: &str = "mend the file; `penstock check-config` tells when it is valid; nothing else was looked at";
+    const ADVICE: &str =
+        "mend the file; `penstock check-config` tells when it is valid; nothing else was looked at";
     match error {
         ConfigError::Problems(problems) => {
             for problem in problems {

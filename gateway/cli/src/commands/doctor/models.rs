@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use gateway_contract::Rung;
 use gateway_invoker::inspect::{Inspector, NoWorker, call};
-use gateway_invoker::provision::{AccountLimits, FunctionState, ProvisionError, PublishedVersion, alias_name};
+use gateway_invoker::provision::{
+    AccountLimits, FunctionState, ProvisionError, PublishedVersion, alias_name,
+};
 use gateway_invoker::{InvokeError, LambdaInvoker, RefusedCause};
 use gateway_server::config::{Loaded, ModelSettings};
 
@@ -82,7 +84,10 @@ fn timeout(loaded: &Loaded, model: &ModelSettings, state: &FunctionState, findin
         findings.warning(
             format!("models.{}.timeout", model.name),
             format!("the function may run for {theirs} s, and is given up after {} ms", ours.as_millis()),
-            format!("set `aws.invoke_timeout_ms` above {}: what is cut off here has run and is billed", u64::from(theirs) * 1000),
+            format!(
+                "set `aws.invoke_timeout_ms` above {}: what is cut off here has run and is billed",
+                u64::from(theirs) * 1000
+            ),
         );
     }
 }
@@ -98,7 +103,11 @@ fn concurrency(
     let check = format!("models.{}.concurrency", model.name);
     if wanted > has {
         let advice = "lower it, raise the function's reserved concurrency, or ask AWS for more";
-        findings.warning(check, format!("`max_in_flight` is {wanted}, the function has {has} sandboxes at most"), advice);
+        findings.warning(
+            check,
+            format!("`max_in_flight` is {wanted}, the function has {has} sandboxes at most"),
+            advice,
+        );
     } else {
         findings.ok(check, format!("{has} sandboxes at most, {wanted} wanted"));
     }
@@ -118,14 +127,21 @@ async fn alias<'a>(
         (Some(alias), _) => alias.version.parse::<u64>().ok(),
         (None, Ok(version)) => Some(version), // a plan may name a version instead
         (None, Err(_)) => {
-            let effect = if missing == Level::Problem { "the plan needs it" } else { "its size is never chosen" };
-            findings.add(check, missing, format!("`{}` has no alias `{name}`; {effect}", model.function), PROVISION);
+            let effect =
+                if missing == Level::Problem { "the plan needs it" } else { "its size is never chosen" };
+            findings.add(
+                check,
+                missing,
+                format!("`{}` has no alias `{name}`; {effect}", model.function),
+                PROVISION,
+            );
             return None;
         }
     };
     let version = number.and_then(|number| state.versions.iter().find(|version| version.version == number));
     let Some(version) = version else {
-        let at = number.map_or_else(|| "$LATEST".to_owned(), |number| format!("version {number}, which is not there"));
+        let at = number
+            .map_or_else(|| "$LATEST".to_owned(), |number| format!("version {number}, which is not there"));
         findings.problem(check, format!("`{name}` points at {at}"), PROVISION);
         return None;
     };
@@ -169,9 +185,9 @@ pub(super) async fn invoke(invoker: &LambdaInvoker, model: &ModelSettings, findi
         let took = began.elapsed().as_millis();
         match called {
             Ok(metering) => {
-                let start = metering
-                    .init
-                    .map_or_else(String::new, |init| format!(", with a cold start of {} ms", init.as_millis()));
+                let start = metering.init.map_or_else(String::new, |init| {
+                    format!(", with a cold start of {} ms", init.as_millis())
+                });
                 findings.ok(check, format!("the worker answered in {took} ms{start}"));
             }
             Err(error @ NoWorker::OtherProtocol(_)) => findings.problem(check, error.to_string(), DEPLOY),
@@ -197,8 +213,8 @@ fn advice(error: &InvokeError) -> &'static str {
         InvokeError::Throttled { .. } => "the account is busy; raise its concurrency if that is so for long",
         InvokeError::Function { .. } => "see the function's log",
         InvokeError::Unreachable { .. } => "look at `aws.endpoint_url`, the region and the route to it",
-        InvokeError::Unknown { .. } | InvokeError::RequestTooLarge { .. } | InvokeError::ResponseTooLarge { .. } => {
-            "see the function's log and its time-out"
-        }
+        InvokeError::Unknown { .. }
+        | InvokeError::RequestTooLarge { .. }
+        | InvokeError::ResponseTooLarge { .. } => "see the function's log and its time-out",
     }
 }

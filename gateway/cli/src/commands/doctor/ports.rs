@@ -41,7 +41,10 @@ fn port(check: &str, address: SocketAddr, health: &str, findings: &mut Findings)
         }
         Some(answer) if answer.contains("\"ready\":false") => findings.warning(
             check,
-            format!("{address} is taken by a gateway that is not ready: {}", answer.lines().last().unwrap_or_default()),
+            format!(
+                "{address} is taken by a gateway that is not ready: {}",
+                answer.lines().last().unwrap_or_default()
+            ),
             "see its log, and what else is said here",
         ),
         _ => findings.problem(
@@ -67,10 +70,18 @@ fn hand_over(path: &Path, findings: &mut Findings) {
     let shown = path.display();
     // The process id is added while the socket is made.
     if path.as_os_str().len() + ".4194304".len() > LONGEST_SOCKET_PATH {
-        return findings.problem(CHECK, format!("`{shown}` is too long for a socket"), "name a shorter path, below /run");
+        return findings.problem(
+            CHECK,
+            format!("`{shown}` is too long for a socket"),
+            "name a shorter path, below /run",
+        );
     }
     match path.parent().filter(|folder| folder.is_dir()) {
         Some(_) => findings.ok(CHECK, format!("`{shown}`")),
-        None => findings.problem(CHECK, format!("the folder of `{shown}` is not there"), "make it for the user that runs the gateway"),
+        None => findings.problem(
+            CHECK,
+            format!("the folder of `{shown}` is not there"),
+            "make it for the user that runs the gateway",
+        ),
     }
 }
