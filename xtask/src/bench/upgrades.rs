@@ -115,7 +115,7 @@ fn send(address: &str, rate: u64, begin: Instant, next: &AtomicU64, over: &Atomi
         let due = begin + Duration::from_secs_f64(number as f64 / rate as f64);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let keeps = number.is_multiple_of(2);
-        let reader = match kept.take().filter(|_| keeps) {
+        let reader = match if keeps { kept.take() } else { None } {
             Some(reader) => reader,
             None => match connect(address) {
                 Ok(reader) => {
@@ -132,7 +132,9 @@ fn send(address: &str, rate: u64, begin: Instant, next: &AtomicU64, over: &Atomi
             Ok((Answered { status: 200, is_last }, reader)) => {
                 met.answered.fetch_add(1, Ordering::Relaxed);
                 latencies.push(due.elapsed().as_secs_f64() * 1e3);
-                kept = (keeps && !is_last).then_some(reader);
+                if keeps && !is_last {
+                    kept = Some(reader);
+                }
             }
             Ok(_) => {
                 met.failed.fetch_add(1, Ordering::Relaxed);

@@ -50,17 +50,20 @@ impl Gateway {
 
     /// Waits for a line of the log that has this text, if there was none yet.
     pub(crate) fn said(&mut self, text: &str) -> String {
+        let said = self.said_within(text, Duration::from_secs(30));
+        said.unwrap_or_else(|| panic!("it did not say `{text}`: {:#?}", self.seen))
+    }
+
+    pub(crate) fn said_within(&mut self, text: &str, limit: Duration) -> Option<String> {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
-            return line.clone();
+            return Some(line.clone());
         }
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + limit;
         loop {
-            match self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
-                Err(_) => panic!("it did not say `{text}`: {:#?}", self.seen),
-            }
-            if let Some(line) = self.seen.last().filter(|line| line.contains(text)) {
-                return line.clone();
+            let line = self.log.recv_timeout(until.saturating_duration_since(Instant::now())).ok()?;
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return Some(line);
             }
         }
     }

@@ -99,8 +99,8 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start<S: Invoke>(loaded: Loaded, source: Source, invoker: S) -> Result<Self, StartError> {
-        let none = async |_| Ok(Extension::default());
-        Self::start_with(loaded, source, invoker, Sockets::default(), none).await
+        let sockets = Sockets::default();
+        Self::start_with(loaded, source, invoker, sockets, async |_| Ok(Extension::default())).await
     }
 
     /// Like [`Gateway::start`], on sockets that are bound already, as far as there are any, and with a part beside the gateway's own; it is made before
