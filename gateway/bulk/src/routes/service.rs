@@ -3,6 +3,7 @@
 //! One task owns all jobs and joins them. A job waits for its turn (`max_jobs`), is run to its end, and its files are made visible. When the gateway
 //! stops, jobs stop at their next commit and stay resumable.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,7 +74,10 @@ impl JobQueue {
         if job.state == JobState::Cancelling {
             known.wake.notify_one();
         }
-        self.lock().insert(job.id.clone(), known.clone());
+        match self.lock().entry(job.id.clone()) {
+            Entry::Occupied(_) => return, // it was found in the database a moment ago
+            Entry::Vacant(place) => place.insert(known.clone()),
+        };
         let _ = self.sender.send(Taking { owner: job.owner.clone(), id: job.id.clone(), known, seizes });
     }
 
