@@ -117,6 +117,8 @@ def gateway_files(penstock: Path) -> dict[str, tuple[bytes, int]]:
     """What a host gets, by its path from the root."""
     plain = {
         "usr/lib/systemd/system/penstock.service": DEPLOY / "systemd/penstock.service",
+        "usr/lib/systemd/system/penstock.socket": DEPLOY / "systemd/penstock.socket",
+        "usr/lib/systemd/system/penstock-admin.socket": DEPLOY / "systemd/penstock-admin.socket",
         "usr/lib/systemd/system/penstock-log.service": DEPLOY / "systemd/penstock-log.service",
         "etc/logrotate.d/penstock": DEPLOY / "systemd/penstock.logrotate",
         "usr/share/doc/penstock/penstock.example.toml": ROOT / "gateway/penstock.example.toml",

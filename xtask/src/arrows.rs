@@ -14,11 +14,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway-contract", &[]),
     ("gateway-policy", &["gateway-contract"]),
     ("gateway-invoker", &["gateway-contract", "workers-protocol"]),
+    ("gateway-lease", &["gateway-objects"]),
     ("gateway-objects", &[]),
     (
         "gateway-server",
         &[
             "gateway-contract",
+            "gateway-lease",
             "gateway-objects",
             "gateway-policy",
             "gateway-invoker",
@@ -32,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "gateway-contract",
             "gateway-invoker",
+            "gateway-lease",
             "gateway-objects",
             "gateway-policy",
             "optimizer-tuner",

@@ -98,6 +98,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         cpu_scale: CPU_SCALE,
         models: models(&folder),
         emulator_extra: String::new(),
+        listen_extra: String::new(),
         gateway_extra: String::new(),
     };
     eprintln!(

@@ -39,6 +39,7 @@ fn tritonclient(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()>
         cpu_scale: 0.5,
         models: names.iter().zip(folders).map(model).collect(),
         emulator_extra: String::new(),
+        listen_extra: String::new(),
         gateway_extra: String::new(),
     };
     let stack = Stack::start(setup, binaries, &spec)?;
@@ -67,6 +68,7 @@ fn openai(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
         cpu_scale: 0.5,
         models: names.iter().zip(folders).map(model).collect(),
         emulator_extra: String::new(),
+        listen_extra: String::new(),
         gateway_extra: format!("\n[bulk]\ndirectory = {state:?}\nmax_parallelism = 4\n"),
     };
     let mut stack = Stack::start(setup, binaries, &spec)?;

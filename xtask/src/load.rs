@@ -120,16 +120,28 @@ impl Load {
             *stream = None;
             return Ok(None);
         }
-        read_answer(reader).map(Some)
+        let answered = read_answer(reader)?;
+        if answered.is_last {
+            *stream = None;
+        }
+        Ok(Some(answered.status))
     }
 }
 
-/// Reads one answer with a Content-Length and returns its status.
-fn read_answer(reader: &mut impl BufRead) -> Result<u16> {
+/// What an answer's head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    /// The server wants no further request on this connection.
+    pub(crate) is_last: bool,
+}
+
+/// Reads one answer with a Content-Length.
+pub(crate) fn read_answer(reader: &mut impl BufRead) -> Result<Answered> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status line")?;
-    let mut length = 0;
+    let (mut length, mut is_last) = (0, false);
     loop {
         line.clear();
         ensure!(reader.read_line(&mut line)? > 0, "the answer ends in its head");
@@ -139,9 +151,10 @@ fn read_answer(reader: &mut impl BufRead) -> Result<u16> {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse()?;
         }
+        is_last |= name.eq_ignore_ascii_case("connection") && value.trim().eq_ignore_ascii_case("close");
     }
     std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-    Ok(status)
+    Ok(Answered { status, is_last })
 }
 
 #[cfg(test)]
@@ -151,10 +164,10 @@ mod tests {
     #[test]
     fn an_answer_is_read_to_its_end() {
         let mut bytes =
-            &b"HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+            &b"HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
                 [..];
-        assert_eq!(read_answer(&mut bytes).unwrap(), 503);
-        assert_eq!(read_answer(&mut bytes).unwrap(), 200);
+        assert_eq!(read_answer(&mut bytes).unwrap(), Answered { status: 503, is_last: false });
+        assert_eq!(read_answer(&mut bytes).unwrap(), Answered { status: 200, is_last: true });
         assert!(read_answer(&mut bytes).is_err(), "nothing is left");
     }
 }

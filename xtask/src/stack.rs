@@ -69,6 +69,8 @@ pub(crate) struct StackSpec {
     pub(crate) models: Vec<ModelSpec>,
     /// Further lines of the emulator's configuration.
     pub(crate) emulator_extra: String,
+    /// Further lines of the gateway's `[listen]`.
+    pub(crate) listen_extra: String,
     /// Further sections of the gateway's configuration.
     pub(crate) gateway_extra: String,
 }
@@ -138,6 +140,7 @@ impl Stack {
             cpu_scale: 2.0,
             models: vec![ModelSpec { name: "identity".to_owned(), folder, memory_mib: 1769, plan }],
             emulator_extra: emulator_extra.to_owned(),
+            listen_extra: "hand_over = \"hand-over.sock\"".to_owned(),
             gateway_extra: String::new(),
         };
         Self::start(setup, &binaries, &spec)
@@ -186,6 +189,31 @@ impl Stack {
         let (config, log) = (self.folder.join("gateway.toml"), self.folder.join("gateway-2.log"));
         self.gateway = spawn(&binaries.penstock, &["serve", "--config"], &config, &log)?;
         self.wait_ready()
+    }
+
+    /// Starts another gateway with the same configuration, which takes over from the running one, and waits until that one has ended. Gives how long the
+    /// old one took to end.
+    ///
+    /// # Errors
+    /// When the old one does not end within half a minute, or not in order.
+    pub(crate) fn upgrade_gateway(&mut self, binaries: &Binaries, number: usize) -> Result<Duration> {
+        let (config, log) =
+            (self.folder.join("gateway.toml"), self.folder.join(format!("gateway-{number}.log")));
+        let begin = Instant::now();
+        let next = spawn(&binaries.penstock, &["serve", "--config"], &config, &log)?;
+        let mut old = std::mem::replace(&mut self.gateway, next);
+        loop {
+            if let Some(status) = old.try_wait()? {
+                anyhow::ensure!(status.success(), "the gateway that was replaced ended with {status}");
+                break;
+            }
+            if self.gateway.try_wait()?.is_some() || begin.elapsed() > Duration::from_secs(30) {
+                end(&mut old, Duration::from_secs(5))?;
+                bail!("the new gateway did not take over; its log: {}", log.display());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(begin.elapsed())
     }
 
     /// Waits until either process ends: how the demo keeps serving.
@@ -340,9 +368,9 @@ fn emulator_toml(spec: &StackSpec, package: &Path, folder: &Path) -> String {
 
 fn gateway_toml(spec: &StackSpec) -> String {
     let mut text = format!(
-        "[listen]\npublic_address = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n\n\
+        "[listen]\npublic_address = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n{}\n\n\
          [aws]\nregion = \"us-east-1\"\nendpoint_url = \"http://127.0.0.1:{}\"\ncredentials = \"static-test\"\n",
-        spec.ports.public, spec.ports.admin, spec.ports.emulator
+        spec.ports.public, spec.ports.admin, spec.listen_extra, spec.ports.emulator
     );
     for model in &spec.models {
         let _ = write!(

@@ -30,7 +30,7 @@ pub use job::{
     FileId, Job, JobCost, JobCounts, JobFailure, JobId, JobState, LineProblem, Owner, UnixMillis, unix_millis,
 };
 pub use progress::{Progress, Snapshot};
-pub use run::{Invoke, RunContext, cancel_unrun, run};
+pub use run::{Holder, Invoke, RunContext, cancel_unrun, run};
 pub use spec::{ChunkPlan, DataFormat, InputSpec, JobSpec, Location, OperatingPoint, OutputSpec};
 pub use store::{Store, StoredFile};
 /// What a model takes and gives; part of [`RunContext`].

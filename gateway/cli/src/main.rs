@@ -38,6 +38,8 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Bulk jobs: a data set through a model, fanned out over parallel invocations.
     Bulk(bulk::Arguments),
+    /// Look at everything that a gateway needs, here and at AWS, and say what to do; exit code 1 if there is a problem.
+    Doctor(commands::doctor::Arguments),
     /// Check a configuration; exit code 78 if it is not valid.
     CheckConfig(commands::check_config::Arguments),
     /// Show the configuration in force, with the origin of each value.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Bulk(arguments) => bulk::run(arguments),
+        Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(arguments),
         Command::PrintConfig(arguments) => commands::print_config::run(arguments),
         Command::ConfigSchema(arguments) => commands::config_schema::run(&arguments),

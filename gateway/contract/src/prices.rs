@@ -74,6 +74,9 @@ impl Default for PriceTable {
 }
 
 impl PriceTable {
+    /// Year and month of the list prices that are the default.
+    pub const LIST_OF: (u16, u8) = (2026, 11);
+
     /// Dollars per GB-second of an account that has used `month_gb_seconds` of this architecture in the month.
     #[must_use]
     pub fn usd_per_gb_second(&self, architecture: Architecture, month_gb_seconds: f64) -> f64 {

@@ -10,6 +10,8 @@ use aws_sdk_lambda::config::{
 };
 use aws_smithy_http_client::tls;
 
+use crate::inspect::ClockWatch;
+
 /// Settings of the invoker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvokerConfig {
@@ -58,6 +60,11 @@ const FALLBACK_REGION: &str = "us-east-1";
 impl InvokerConfig {
     /// Builds the SDK client. With [`Credentials::Default`] this reads the environment and profile files.
     pub(crate) async fn client(&self) -> Client {
+        self.client_with(None).await
+    }
+
+    /// The same, with somebody who reads the clock of each answer.
+    pub(crate) async fn client_with(&self, clock: Option<ClockWatch>) -> Client {
         let mut builder = match self.credentials {
             Credentials::StaticTest => aws_sdk_lambda::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
@@ -72,6 +79,9 @@ impl InvokerConfig {
                 (&loader.load().await).into()
             }
         };
+        if let Some(clock) = clock {
+            builder = builder.interceptor(clock);
+        }
         let plain_http = self.endpoint_url.as_deref().is_some_and(|url| url.starts_with("http://"));
         if let Some(url) = &self.endpoint_url {
             builder = builder.endpoint_url(url);
@@ -90,7 +100,7 @@ impl InvokerConfig {
         Client::from_conf(config)
     }
 
-    fn http_client(&self, tls: bool) -> aws_sdk_lambda::config::SharedHttpClient {
+    pub(crate) fn http_client(&self, tls: bool) -> aws_sdk_lambda::config::SharedHttpClient {
         let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(self.pool_idle_timeout);
         if tls {
             builder.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https()

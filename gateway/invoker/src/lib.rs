@@ -8,6 +8,7 @@
 mod classify;
 mod config;
 mod error;
+pub mod inspect;
 pub mod provision;
 mod report;
 mod service;
@@ -18,3 +19,4 @@ pub use error::{InvokeError, RefusedCause, ThrottleReason, UnknownCause};
 pub use report::Metering;
 pub use service::{Invocation, InvocationReply, LambdaInvoker};
 pub use warm_up::{WarmUp, warm_up_payload};
+pub use workers_protocol::PROTOCOL_VERSION;

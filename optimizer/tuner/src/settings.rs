@@ -25,6 +25,17 @@ pub enum PolicyKind {
     Observe,
 }
 
+impl PolicyKind {
+    /// Whether it may put other plans into force than the configured one.
+    #[must_use]
+    pub const fn chooses(self) -> bool {
+        match self {
+            Self::GreyBox | Self::BlackBox | Self::Grid | Self::Random => true,
+            Self::Pinned | Self::Observe => false,
+        }
+    }
+}
+
 /// What "best" means. The latency objective (`slo_latency` of the plan at `slo_percentile`) always holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]

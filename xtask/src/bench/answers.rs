@@ -41,6 +41,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         cpu_scale: 0.5,
         models: MODELS.iter().zip(&folders).map(model).collect(),
         emulator_extra: String::new(),
+        listen_extra: String::new(),
         gateway_extra: String::new(),
     };
     let stack = Stack::start(setup, &binaries, &spec)?;

@@ -15,6 +15,7 @@ mod replay;
 mod simulator;
 mod soak;
 mod step;
+mod upgrades;
 mod worlds;
 
 use std::path::{Path, PathBuf};
@@ -87,6 +88,8 @@ enum Name {
     Step(step::Arguments),
     /// Situations with bands for cost, latency and decisions, over several seeds.
     Scenarios(worlds::ScenarioArguments),
+    /// Gateways replaced under load: connections refused, answers failed, requests lost.
+    Upgrades(upgrades::Arguments),
     /// Random worlds with faults, judged by a reference model of what must hold.
     Worlds(worlds::Arguments),
 }
@@ -129,6 +132,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         Name::Soak(arguments) => soak::run(setup, arguments, json),
         Name::Step(arguments) => step::run(setup, arguments, json),
         Name::Scenarios(arguments) => worlds::run_scenarios(setup, arguments, json),
+        Name::Upgrades(arguments) => upgrades::run(setup, arguments, json),
         Name::Worlds(arguments) => worlds::run(setup, arguments, json),
     }
 }

@@ -153,6 +153,7 @@ async fn main() {
     let progress = Arc::new(Progress::default());
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let context = RunContext {
+        holder: None,
         manifest,
         codec: Arc::new(codec),
         prices: Arc::new(PriceTable::default()),

@@ -8,7 +8,7 @@ mod sorted;
 mod table;
 
 use std::fs::{File, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,7 +36,22 @@ struct Files {
 
 fn open(path: &Path, valid: u64) -> Result<File, BulkError> {
     let what = || format!("open `{}`", path.display());
-    let mut file = File::options()
+    let mut file = open_at(path, valid)?;
+    file.set_len(valid).and_then(|()| file.seek(SeekFrom::Start(valid))).map_err(BulkError::io(what()))?;
+    Ok(file)
+}
+
+/// Copies the first bytes of a file into another one, and makes them durable.
+fn copy_start(from: &Path, to: &Path, bytes: u64) -> std::io::Result<()> {
+    let mut copy = File::create(to)?;
+    std::io::copy(&mut File::open(from)?.take(bytes), &mut copy)?;
+    copy.sync_all()
+}
+
+/// Opens a file that has as many bytes at least.
+fn open_at(path: &Path, valid: u64) -> Result<File, BulkError> {
+    let what = || format!("open `{}`", path.display());
+    let file = File::options()
         .read(true)
         .write(true)
         .create(true)
@@ -51,7 +66,6 @@ fn open(path: &Path, valid: u64) -> Result<File, BulkError> {
         );
         return Err(BulkError::Output { reason: text });
     }
-    file.set_len(valid).and_then(|()| file.seek(SeekFrom::Start(valid))).map_err(BulkError::io(what()))?;
     Ok(file)
 }
 
@@ -80,6 +94,35 @@ impl SpoolLock {
                 Err(BulkError::io(format!("lock `{}`", path.display()))(error))
             }
         }
+    }
+
+    /// Takes it from a process that holds it and is silent. What that one still has open is not what is written from now on: both files become copies
+    /// of their committed part, so that nothing it may yet append is ever read.
+    ///
+    /// # Errors
+    /// Files that are shorter than what was committed.
+    pub(crate) fn seize(directory: &Path, id: &JobId, checkpoint: &Checkpoint) -> Result<Self, BulkError> {
+        let directory = directory.join(id.as_str());
+        let what = || format!("take `{}` over", directory.display());
+        std::fs::create_dir_all(&directory).map_err(BulkError::io(what()))?;
+        let fresh = directory.join("fresh");
+        for (name, bytes) in [("output", checkpoint.output_bytes), ("errors", checkpoint.error_bytes)] {
+            let path = directory.join(name);
+            if path.exists() {
+                drop(open_at(&path, bytes)?);
+                copy_start(&path, &fresh, bytes).map_err(BulkError::io(what()))?;
+                std::fs::rename(&fresh, &path).map_err(BulkError::io(what()))?;
+            }
+        }
+        let lock = File::create(&fresh).map_err(BulkError::io(what()))?;
+        lock.lock().map_err(BulkError::io(what()))?;
+        std::fs::rename(&fresh, directory.join("lock")).map_err(BulkError::io(what()))?;
+        Ok(Self { directory, file: lock })
+    }
+
+    /// Whether nobody has it: whoever ran the job has ended.
+    pub(crate) fn is_free(directory: &Path, id: &JobId) -> bool {
+        Self::take(directory, id).is_ok()
     }
 
     /// Opens the files, cut to what was committed.

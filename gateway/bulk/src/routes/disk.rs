@@ -1,6 +1,7 @@
 //! The folder of the files: `files/ID` for what is whole, `uploads/ID` for what is being sent.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
@@ -20,7 +21,10 @@ pub(super) fn id_of(location: &Location) -> Option<FileId> {
     }
 }
 
-/// Makes the folders, and removes uploads that were cut off.
+/// An upload that has been silent for so long was cut off: its own process gives it up much sooner.
+const CUT_OFF: Duration = Duration::from_secs(600);
+
+/// Makes the folders, and removes uploads that were cut off, of whichever process.
 pub(super) fn prepare(directory: &Path) -> Result<(), BulkError> {
     for name in ["files", "uploads"] {
         let folder = directory.join(name);
@@ -31,6 +35,10 @@ pub(super) fn prepare(directory: &Path) -> Result<(), BulkError> {
         std::fs::read_dir(&uploads).map_err(BulkError::io(format!("read `{}`", uploads.display())))?;
     for entry in entries.flatten() {
         let path = entry.path();
+        let silent = entry.metadata().and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
+        if silent.is_none_or(|silent| silent < CUT_OFF) {
+            continue; // another gateway of this folder may be receiving it
+        }
         std::fs::remove_file(&path).map_err(BulkError::io(format!("remove `{}`", path.display())))?;
     }
     Ok(())

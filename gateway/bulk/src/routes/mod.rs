@@ -1,8 +1,8 @@
 //! Jobs over HTTP, as OpenAI's Batch API has it: `/v1/files`, `/v1/batches`, and the service that runs what was created there.
 //!
 //! The routes write rows and files; the service ([`service`](self::service)) runs jobs, in the gateway's own process. What a gateway serves is asked
-//! through [`Gateway`]. Deliberately absent: authentication (a bearer token only says whose files and jobs they are; see `auth`), and resuming
-//! in two processes on one database at a time.
+//! through [`Gateway`]. Gateways that share a database and a folder share the jobs. Deliberately absent: authentication (a bearer token only says whose
+//! files and jobs they are; see `auth`).
 
 mod auth;
 mod batches;
@@ -52,6 +52,8 @@ pub struct RouteSettings {
     pub file_retention: Duration,
     /// Longest silence while a file is being sent.
     pub upload_patience: Duration,
+    /// How long a gateway may be silent before another one takes its jobs over.
+    pub lease: Duration,
 }
 
 /// What the handlers share.

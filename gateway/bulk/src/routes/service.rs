@@ -3,11 +3,14 @@
 //! One task owns all jobs and joins them. A job waits for its turn (`max_jobs`), is run to its end, and its files are made visible. When the gateway
 //! stops, jobs stop at their next commit and stay resumable.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use gateway_lease::{Head, Lease, Seen};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -17,6 +20,9 @@ use super::operator::{self, Operator};
 use super::{
     Api, Endpoint, Gate, Gateway, JobProgress, NotServed, RouteSettings, Target, disk, files, publish, router,
 };
+use crate::output::SpoolLock;
+use crate::run::Holder;
+use crate::store::Held;
 use crate::{
     BulkError, Invoke, Job, JobFailure, JobId, JobState, Owner, Progress, RunContext, Snapshot, Store, run,
     unix_millis,
@@ -32,8 +38,17 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// The jobs that this process runs or will run.
 #[derive(Clone)]
 pub(crate) struct JobQueue {
-    sender: mpsc::UnboundedSender<(Owner, JobId)>,
+    sender: mpsc::UnboundedSender<Taking>,
     known: Arc<Mutex<HashMap<JobId, Arc<Known>>>>,
+}
+
+/// A job that this process is to run.
+struct Taking {
+    owner: Owner,
+    id: JobId,
+    known: Arc<Known>,
+    /// The lease of a silent gateway that it is taken from.
+    seizes: Option<Head>,
 }
 
 /// A job that has not ended.
@@ -41,12 +56,34 @@ struct Known {
     progress: Arc<Progress>,
     /// It is to be cancelled: it need not wait for its turn.
     wake: Notify,
+    /// Whether this process has begun to run it.
+    has_run: AtomicBool,
 }
 
 impl JobQueue {
     /// Runs a job when its turn comes.
     pub(super) fn add(&self, job: &Job) {
-        let _ = self.sender.send((job.owner.clone(), job.id.clone()));
+        self.take(job, None);
+    }
+
+    fn take(&self, job: &Job, seizes: Option<Head>) {
+        let known = Arc::new(Known {
+            progress: Arc::default(),
+            wake: Notify::new(),
+            has_run: AtomicBool::new(false),
+        });
+        if job.state == JobState::Cancelling {
+            known.wake.notify_one();
+        }
+        match self.lock().entry(job.id.clone()) {
+            Entry::Occupied(_) => return, // it was found in the database a moment ago
+            Entry::Vacant(place) => place.insert(known.clone()),
+        };
+        let _ = self.sender.send(Taking { owner: job.owner.clone(), id: job.id.clone(), known, seizes });
+    }
+
+    fn is_known(&self, id: &JobId) -> bool {
+        self.lock().contains_key(id)
     }
 
     /// Runs a job now if it waits for its turn: it is to be cancelled, which takes no room.
@@ -113,12 +150,11 @@ pub async fn start<I: Invoke>(
     let (stop, stopped) = watch::channel(false);
     let jobs = JobQueue { sender, known: Arc::default() };
     let api = Api { store, settings: Arc::new(settings), gateway, jobs };
-    for job in api.store.unfinished().await?.iter().filter(|job| is_batch(job)) {
-        tracing::info!(job = %job.id, state = %job.state, done = job.counts.completed, "a batch of an earlier process is resumed");
-        api.jobs.add(job);
-    }
     let operator = Operator { api: api.clone(), gate: gate.clone() };
     let runner = Runner {
+        me: format!("{}/{}", std::process::id(), JobId::random()?),
+        began: Instant::now(),
+        leases: Arc::default(),
         turns: Arc::new(Semaphore::new(api.settings.max_jobs.max(1) as usize)),
         api: api.clone(),
         gate,
@@ -132,6 +168,11 @@ pub async fn start<I: Invoke>(
 #[derive(Clone)]
 struct Runner<I> {
     api: Api,
+    /// Names this process among all gateways of the database.
+    me: String,
+    began: Instant,
+    /// What was seen of each job that has not ended.
+    leases: Arc<Mutex<HashMap<JobId, Lease>>>,
     gate: Gate,
     invoker: I,
     turns: Arc<Semaphore>,
@@ -139,22 +180,23 @@ struct Runner<I> {
 }
 
 impl<I: Invoke> Runner<I> {
-    async fn run_all(self, mut receiver: mpsc::UnboundedReceiver<(Owner, JobId)>) {
+    async fn run_all(self, mut receiver: mpsc::UnboundedReceiver<Taking>) {
         let mut running = JoinSet::new();
         let mut count = tokio::time::interval(COUNT_EVERY);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut look = tokio::time::interval(self.api.settings.lease / 6);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopped = self.stopped.clone();
         loop {
             tokio::select! {
-                Some((owner, id)) = receiver.recv() => {
-                    let known = Arc::new(Known { progress: Arc::default(), wake: Notify::new() });
-                    self.api.jobs.lock().insert(id.clone(), known.clone());
+                Some(taking) = receiver.recv() => {
                     let runner = self.clone();
                     running.spawn(async move {
-                        runner.run_one(&owner, &id, &known).await;
-                        runner.api.jobs.lock().remove(&id);
+                        runner.run_one(&taking).await;
+                        runner.api.jobs.lock().remove(&taking.id);
                     });
                 }
+                _ = look.tick() => self.look().await,
                 Some(ended) = running.join_next(), if !running.is_empty() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "the task of a batch panicked; the batch is resumed at the next start");
@@ -168,18 +210,61 @@ impl<I: Invoke> Runner<I> {
         while running.join_next().await.is_some() {}
     }
 
+    /// Says that this gateway is alive, and takes up what nobody runs: new, left by a process that has ended, or held by one that is silent.
+    async fn look(&self) {
+        let looked = async {
+            self.api.store.beat(&self.me).await?;
+            self.api.store.held().await
+        };
+        let held = match looked.await {
+            Ok(held) => held,
+            Err(error) => return tracing::warn!(%error, "the job database cannot be looked at"),
+        };
+        let now = self.began.elapsed();
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.retain(|id, _| held.iter().any(|held| held.job.id == *id));
+        for Held { job, head } in held.iter().filter(|held| is_batch(&held.job)) {
+            let lease = leases
+                .entry(job.id.clone())
+                .or_insert_with(|| Lease::new(self.me.clone(), self.api.settings.lease));
+            let is_silent = matches!(lease.saw(now, Some(head)), Seen::TakeOver { .. });
+            if self.api.jobs.is_known(&job.id) {
+                continue;
+            }
+            let seizes = if SpoolLock::is_free(&self.api.settings.directory.join("spool"), &job.id) {
+                None
+            } else if is_silent && head.holder.is_some() {
+                Some(head.clone())
+            } else {
+                continue;
+            };
+            tracing::info!(job = %job.id, state = %job.state, done = job.counts.completed, holder = head.holder.as_deref(), "a batch that nobody runs is taken up");
+            self.api.jobs.take(job, seizes);
+        }
+    }
+
     /// Runs a job until it has ended or the service stops, whatever happens in between.
-    async fn run_one(&self, owner: &Owner, id: &JobId, known: &Known) {
-        let mut stopped = self.stopped.clone();
+    async fn run_one(&self, Taking { owner, id, known, seizes }: &Taking) {
+        let (mut stopped, mut seizes) = (self.stopped.clone(), seizes.clone());
         loop {
             let turn = tokio::select! {
                 turn = self.turns.acquire() => turn.ok(),
                 () = known.wake.notified() => None,
                 () = until_stopped(&mut stopped) => return,
             };
-            match self.attempt(owner, id, known).await {
+            let attempted = self.attempt(owner, id, known, seizes.take()).await;
+            if !matches!(attempted, Ok(Some(_)))
+                && let Err(error) = self.api.store.release(id, &self.me).await
+            {
+                tracing::warn!(job = %id, %error, "a batch is not given back; another gateway takes it when its lease has ended");
+            }
+            match attempted {
                 Ok(Some(job)) => return self.ended(&job).await,
                 Ok(None) => return,
+                Err(BulkError::Busy { .. }) => {
+                    tracing::info!(job = %id, "another gateway runs the batch");
+                    return;
+                }
                 Err(error) => {
                     tracing::error!(job = %id, %error, "a batch could not be run; it is tried again")
                 }
@@ -194,11 +279,19 @@ impl<I: Invoke> Runner<I> {
     }
 
     /// One run of a job; `None`: it was stopped on the way.
-    async fn attempt(&self, owner: &Owner, id: &JobId, known: &Known) -> Result<Option<Job>, BulkError> {
+    async fn attempt(
+        &self,
+        owner: &Owner,
+        id: &JobId,
+        known: &Known,
+        seizes: Option<Head>,
+    ) -> Result<Option<Job>, BulkError> {
         let job = self.api.store.job(owner, id).await?;
         if job.state.is_final() {
-            return Ok(Some(job));
+            // One that this process never ran was ended, and counted, by another.
+            return Ok(Some(job).filter(|_| known.has_run.load(Ordering::Relaxed)));
         }
+        known.has_run.store(true, Ordering::Relaxed);
         let reason = || format!("`{}` is no endpoint", job.spec.kind);
         let endpoint =
             Endpoint::parse(&job.spec.kind).ok_or_else(|| BulkError::Corrupt { reason: reason() })?;
@@ -214,6 +307,7 @@ impl<I: Invoke> Runner<I> {
             architecture,
             capacity: Arc::new(self.gate.clone()),
             progress: known.progress.clone(),
+            holder: Some(Holder { name: self.me.clone(), seizes }),
             stop: self.stopped.clone(),
             spool: self.api.settings.directory.join("spool"),
         };

@@ -46,8 +46,27 @@ pub struct RunContext {
     pub progress: Arc<Progress>,
     /// Folder in which unfinished jobs keep their answers, one folder each; the same one at every run of a job.
     pub spool: PathBuf,
+    /// Who runs the job, where several gateways look after the same jobs.
+    pub holder: Option<Holder>,
     /// Stop in order when this turns true: invocations under way end and are committed, the job stays resumable.
     pub stop: tokio::sync::watch::Receiver<bool>,
+}
+
+/// A gateway among several.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Names it among all others.
+    pub name: String,
+    /// The lease of another gateway that has been silent for too long: the job is taken away from it.
+    pub(crate) seizes: Option<gateway_lease::Head>,
+}
+
+impl Holder {
+    /// Takes only what is free.
+    #[must_use]
+    pub const fn new(name: String) -> Self {
+        Self { name, seizes: None }
+    }
 }
 
 /// Runs (or resumes) a job until it is final, or until `stop`. Gives the job as it is then.

@@ -45,10 +45,27 @@ enum Next {
 impl Runner {
     /// Takes the job.
     pub(super) async fn take(store: &Store, id: &JobId, context: RunContext) -> Result<Self, BulkError> {
-        // The lock first: taking the job puts an end to any other runner's commits.
-        let lock = SpoolLock::take(&context.spool, id)?;
-        let taken = store.take(id).await?;
-        let spool = lock.open(&taken.checkpoint)?;
+        let (taken, spool) =
+            match context.holder.as_ref().and_then(|holder| holder.seizes.as_ref().zip(Some(holder))) {
+                Some((seen, holder)) => {
+                    // The job first: of several that would seize it one gets it, and that one alone touches the spool.
+                    store.seize(id, seen, &holder.name).await?;
+                    let taken = store.take(id).await?;
+                    let lock = SpoolLock::seize(&context.spool, id, &taken.checkpoint)?;
+                    let spool = lock.open(&taken.checkpoint)?;
+                    (taken, spool)
+                }
+                None => {
+                    // The lock first: taking the job puts an end to any other runner's commits.
+                    let lock = SpoolLock::take(&context.spool, id)?;
+                    let taken = store.take(id).await?;
+                    let spool = lock.open(&taken.checkpoint)?;
+                    (taken, spool)
+                }
+            };
+        if let Some(holder) = &context.holder {
+            store.hold(id, taken.epoch, &holder.name).await?;
+        }
         let (counts, cost, state) = (taken.job.counts, taken.job.cost, taken.job.state);
         context.progress.update(|snapshot| {
             snapshot.counts = counts;

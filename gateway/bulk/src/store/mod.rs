@@ -1,11 +1,12 @@
 //! The durable state: jobs, how far each has come, and the routes' files. SQLite by default, PostgreSQL by URL, one set of statements.
 //!
 //! Every look-up on a caller's behalf takes the [`Owner`]: a stranger's id is not found. A runner holds an *epoch*: taking a job raises it, and
-//! what a runner with an older one tries to commit is refused, so that two runners never both write.
+//! what a runner with an older one tries to commit is refused, so that two runners never both write. Who holds a job, and when another may take it: `lease.rs`.
 
 mod checkpoint;
 mod files;
 mod jobs;
+mod lease;
 mod schema;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 
 pub(crate) use self::checkpoint::{Checkpoint, Commit, Span, Taken, Verdict};
 pub use self::files::StoredFile;
+pub(crate) use self::lease::Held;
 use crate::BulkError;
 
 /// The job database. Cheap to clone: clones share the connections.
@@ -28,6 +30,9 @@ pub struct Store {
 
 /// Waits this long for a lock that another process holds, milliseconds.
 const BUSY_TIMEOUT_MS: u32 = 10_000;
+
+/// A gateway that is stopped in the middle of a transaction must not keep the others waiting for its rows.
+const IDLE_LIMIT: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 impl Store {
     /// Opens (and, for SQLite, makes) the database and brings its tables up to date.
@@ -55,9 +60,13 @@ impl Store {
             .acquire_timeout(Duration::from_secs(30))
             .after_connect(move |connection, _| {
                 let pragmas = pragmas.clone();
-                Box::pin(
-                    async move { if is_postgres { Ok(()) } else { prepare(connection, &pragmas).await } },
-                )
+                Box::pin(async move {
+                    if is_postgres {
+                        sqlx::raw_sql(IDLE_LIMIT).execute(connection).await.map(drop)
+                    } else {
+                        prepare(connection, &pragmas).await
+                    }
+                })
             })
             .connect_with(options)
             .await?;

@@ -7,8 +7,9 @@ use sqlx::{AnyPool, Row};
 use crate::BulkError;
 
 /// Steps from version to version; the first makes version 1.
-const STEPS: &[&[&str]] = &[&[
-    "CREATE TABLE bulk_jobs (
+const STEPS: &[&[&str]] = &[
+    &[
+        "CREATE TABLE bulk_jobs (
         id TEXT PRIMARY KEY,
         owner TEXT NOT NULL,
         spec TEXT NOT NULL,
@@ -36,8 +37,8 @@ const STEPS: &[&[&str]] = &[&[
         error_bytes BIGINT NOT NULL DEFAULT 0,
         verdict TEXT
     )",
-    "CREATE INDEX bulk_jobs_by_owner ON bulk_jobs (owner, created_at, id)",
-    "CREATE TABLE bulk_spans (
+        "CREATE INDEX bulk_jobs_by_owner ON bulk_jobs (owner, created_at, id)",
+        "CREATE TABLE bulk_spans (
         job TEXT NOT NULL,
         first_line BIGINT NOT NULL,
         lines BIGINT NOT NULL,
@@ -45,7 +46,7 @@ const STEPS: &[&[&str]] = &[&[
         end_position BIGINT NOT NULL,
         PRIMARY KEY (job, first_line)
     )",
-    "CREATE TABLE bulk_files (
+        "CREATE TABLE bulk_files (
         id TEXT PRIMARY KEY,
         owner TEXT NOT NULL,
         purpose TEXT NOT NULL,
@@ -55,8 +56,13 @@ const STEPS: &[&[&str]] = &[&[
         expires_at BIGINT,
         path TEXT NOT NULL
     )",
-    "CREATE INDEX bulk_files_by_owner ON bulk_files (owner, created_at, id)",
-]];
+        "CREATE INDEX bulk_files_by_owner ON bulk_files (owner, created_at, id)",
+    ],
+    &[
+        "ALTER TABLE bulk_jobs ADD COLUMN holder TEXT",
+        "ALTER TABLE bulk_jobs ADD COLUMN beat BIGINT NOT NULL DEFAULT 0",
+    ],
+];
 
 /// Brings the tables up to this build's version. Harmless if they are; safe against another process that does the same.
 pub(super) async fn migrate(pool: &AnyPool, is_postgres: bool) -> Result<(), BulkError> {

@@ -236,6 +236,7 @@ impl World {
         let codec =
             ColumnCodec::new(self.manifest.clone(), &spec.input.id_field, &spec.input.columns).unwrap();
         RunContext {
+            holder: None,
             manifest: self.manifest.clone(),
             codec: Arc::new(codec),
             prices: Arc::new(PriceTable::default()),

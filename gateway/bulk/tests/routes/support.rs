@@ -144,6 +144,7 @@ pub fn settings(directory: PathBuf) -> RouteSettings {
         max_file_bytes: 1 << 20,
         max_stored_bytes: 4 << 20,
         file_retention: Duration::from_secs(86_400),
+        lease: Duration::from_secs(15),
         upload_patience: Duration::from_millis(300),
     }
 }

@@ -56,6 +56,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     let (stop, stopped) = watch::channel(false);
     let progress = Arc::new(Progress::default());
     let context = RunContext {
+        holder: None,
         manifest,
         codec,
         prices: Arc::new(loaded.settings.prices.clone()),

@@ -53,6 +53,7 @@ pub(crate) async fn extend(host: Host, invoker: LambdaInvoker) -> Result<Extensi
         max_stored_bytes: config.max_stored_bytes,
         file_retention: Duration::from_secs(u64::from(config.file_retention_hours) * 3600),
         upload_patience: UPLOAD_PATIENCE,
+        lease: settings.lease,
     };
     let gateway = Arc::new(Served {
         metrics: Metrics(JobMetrics::new(host.catalogue().clone())),

@@ -62,8 +62,16 @@ impl Stop {
 impl Provisioner {
     /// Builds the client; calls nothing yet.
     pub async fn new(config: &InvokerConfig, patience: Patience, stop: Stop) -> Self {
-        let api = ConfigurationApi::new(config.client().await, patience, stop.clone());
-        Self { api, stop }
+        Self::of(config.client().await, patience, stop)
+    }
+
+    pub(crate) fn of(client: aws_sdk_lambda::Client, patience: Patience, stop: Stop) -> Self {
+        Self { api: ConfigurationApi::new(client, patience, stop.clone()), stop }
+    }
+
+    /// Waits until a version can be invoked.
+    pub(crate) async fn settled(&self, function: &str, version: u64) -> Result<(), ProvisionError> {
+        self.api.settled(function, Some(version)).await.map(drop)
     }
 
     /// What a function has now. Waits for an update in progress to end.

@@ -71,6 +71,18 @@ impl std::fmt::Debug for Content {
 }
 
 impl Content {
+    /// AWS's names of the processor architectures.
+    #[must_use]
+    pub fn architectures(&self) -> &[String] {
+        &self.architectures
+    }
+
+    /// After which Lambda ends an invocation.
+    #[must_use]
+    pub fn timeout_seconds(&self) -> Option<u32> {
+        self.timeout_seconds.and_then(|seconds| u32::try_from(seconds).ok())
+    }
+
     /// From a list of versions, the one call that shows `$LATEST` and versions in the same form.
     pub(super) fn of(configuration: &FunctionConfiguration) -> Self {
         let sorted = |values: &[String]| {

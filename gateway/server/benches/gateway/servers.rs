@@ -9,13 +9,14 @@ use axum::body::Bytes;
 use axum::routing::post;
 use gateway_contract::{ModelId, PlanRevision};
 use gateway_server::config::{PlanConfig, Source, load};
-use gateway_server::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, serve};
+use gateway_server::http::{
+    HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, Shutdown, serve,
+};
 use gateway_server::inference::{Completed, InferError, Inference, OutputTensor, Receipt, Submission};
 use gateway_server::lifecycle::Gateway;
 use gateway_server::registry::{Registry, ServedModel};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use workers_protocol::{Datatype, ModelManifest};
 
 use crate::instant_worker::InstantWorker;
@@ -86,7 +87,7 @@ pub fn run(kind: Kind, threads: usize) {
                 HttpState::new(Instantly, registry, Readiness::ready(), config.clone(), telemetry.clone());
             let application = PublicApplication::new(state);
             runtime.spawn(async move {
-                serve(listener, application, &config, CancellationToken::new(), telemetry).await
+                serve(listener, application, &config, Shutdown::default(), telemetry).await
             });
             converse(&address.to_string(), || json!({}));
         }

@@ -53,7 +53,7 @@ impl ControlConfig {
 }
 
 /// What is kept over restarts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateConfig {
     /// Folder for what was learned and the last good plan of each model, relative to the configuration file; it is made if it is not
@@ -65,4 +65,37 @@ pub struct StateConfig {
     /// `directory`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<String>,
+    /// URL of a store that all gateways of these models share: `s3://bucket/prefix`, `file:///folder` of a file system with locks, or
+    /// `postgres://user@host/database`. Of each model one gateway decides, under a lease, and the others serve what it publishes there. Not together
+    /// with `copy`. Default: none, and each gateway learns alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
+    /// How long a gateway that decides, or that runs a batch job, may be silent before another one takes over, 1,000 to 600,000, default
+    /// 15,000. Less: a dead one is replaced sooner; more writes, and a short silence of the store stops decisions.
+    pub lease_ms: Milliseconds,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { directory: None, copy: None, shared: None, lease_ms: Milliseconds::new(15_000) }
+    }
+}
+
+impl StateConfig {
+    /// First key out of its range, and the range.
+    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !(Milliseconds::new(1000)..=Milliseconds::new(600_000)).contains(&self.lease_ms) {
+            return Err(("lease_ms", "must be 1000 to 600000"));
+        }
+        match &self.shared {
+            Some(_) if self.copy.is_some() => {
+                Err(("copy", "is not needed beside `shared`, which keeps the same"))
+            }
+            Some(url) if gateway_lease::Store::check(url).is_err() => Err((
+                "shared",
+                "must be `s3://bucket/prefix`, `file:///folder` or `postgres://user@host/database`",
+            )),
+            _ => Ok(()),
+        }
+    }
 }

@@ -39,6 +39,10 @@ pub struct Settings {
     pub state_directory: Option<PathBuf>,
     /// URL of a copy of it.
     pub state_copy: Option<String>,
+    /// URL of what is shared with other gateways.
+    pub state_shared: Option<String>,
+    /// Silence after which another gateway takes over.
+    pub lease: Duration,
     /// Bulk jobs, `directory` resolved; `None`: no routes for them.
     pub bulk: Option<BulkConfig>,
     /// The models, by name ascending.
@@ -84,6 +88,7 @@ impl Settings {
             ("log", check_log(&config.log)),
             ("listen", check_listen(&config.listen)),
             ("control", config.control.check()),
+            ("state", config.state.check()),
             ("bulk", config.bulk.check()),
         ];
         for (section, checked) in sections {
@@ -102,7 +107,10 @@ impl Settings {
             return Err(invalid);
         }
         Ok(Self {
-            listen: config.listen.clone(),
+            listen: ListenConfig {
+                hand_over: config.listen.hand_over.as_ref().map(|path| base.join(path)),
+                ..config.listen.clone()
+            },
             http: config.limits.http(),
             driver: config.limits.driver(),
             invoker: config.aws.invoker(),
@@ -115,6 +123,8 @@ impl Settings {
                 .filter(|interval| !interval.is_zero()),
             state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
             state_copy: config.state.copy.clone(),
+            state_shared: config.state.shared.clone(),
+            lease: config.state.lease_ms.duration(),
             bulk: config
                 .bulk
                 .directory

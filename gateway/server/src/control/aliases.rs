@@ -120,7 +120,7 @@ impl<S: Invoke> ControlLoop<S> {
         if unservable.is_some() || is_clear {
             model.unservable = unservable;
         }
-        model.is_probing = false;
+        (model.is_probing, model.is_probed) = (false, true);
         let pause = if model.unservable.is_some() {
             interval.map(|interval| interval.min(PROBE_WHILE_UNSERVABLE))
         } else {
@@ -154,6 +154,9 @@ impl<S: Invoke> ControlLoop<S> {
             .values()
             .filter_map(|model| Some((model.steered.name.clone(), model.unservable.clone()?)));
         self.parts.readiness.set_unservable(unservable.collect::<BTreeMap<_, _>>());
+        if self.models.values().all(|model| model.is_probed || model.next_probe.is_none()) {
+            self.parts.readiness.set_probed();
+        }
     }
 }
 

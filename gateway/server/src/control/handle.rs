@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,6 +28,8 @@ pub(super) enum Message {
     Command { model: String, command: Command, reply: oneshot::Sender<Result<(), CommandError>> },
     /// What is believed of a model's operating points.
     Surface { model: String, reply: oneshot::Sender<Result<Believed, CommandError>> },
+    /// Answered at once: a sign of life.
+    Ping(oneshot::Sender<()>),
     /// Write what was learned, then end.
     Stop(oneshot::Sender<()>),
     /// Panic, so that a test can see the supervisor work.
@@ -82,6 +85,8 @@ pub(crate) struct ControlHandle {
     pub(super) fleet: Arc<Fleet>,
     /// When the driver's time began, ms since 1970.
     pub(super) started_unix_ms: u64,
+    /// Whether the loop waits to be started again after a panic.
+    pub(super) is_pausing: Arc<AtomicBool>,
 }
 
 impl ControlHandle {
@@ -134,11 +139,23 @@ impl ControlHandle {
         self.snapshots.load_full()
     }
 
+    /// Returns once the loop has answered; at once while it waits to be started again, or after its end.
+    pub(crate) async fn answers(&self) {
+        let (reply, answer) = oneshot::channel();
+        if !self.is_pausing.load(Ordering::Acquire) && self.messages.send(Message::Ping(reply)).await.is_ok()
+        {
+            let _ = answer.await;
+        }
+    }
+
     /// Writes what was learned and ends the loop.
-    pub(crate) async fn stop(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.messages.send(Message::Stop(done)).await.is_ok() {
-            let _ = wait.await;
+    pub(crate) fn stop(&self) -> impl Future<Output = ()> + use<> {
+        let messages = self.messages.clone();
+        async move {
+            let (done, wait) = oneshot::channel();
+            if messages.send(Message::Stop(done)).await.is_ok() {
+                let _ = wait.await;
+            }
         }
     }
 

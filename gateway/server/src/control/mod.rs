@@ -7,6 +7,7 @@
 
 mod aliases;
 mod calls;
+mod claim;
 mod decide;
 mod events;
 mod handle;
@@ -16,6 +17,7 @@ mod plans;
 mod point;
 mod routes;
 mod saving;
+mod shared;
 mod state_copy;
 mod store;
 mod supervisor;

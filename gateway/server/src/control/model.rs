@@ -13,6 +13,7 @@ use super::decide::Decide;
 use super::handle::{Believed, Pinning, Snapshot};
 use super::history::History;
 use super::point::StoredPlan;
+use super::shared::ModelLease;
 use super::store::StoredState;
 use crate::driver::Observed;
 use crate::lifecycle::Steered;
@@ -21,7 +22,13 @@ use crate::telemetry::ControlMetrics;
 /// One model.
 pub(super) struct ModelControl {
     pub(super) steered: Steered,
-    /// `None`: it has panicked too often, or is at work.
+    /// Whether this gateway decides; else it serves what it is told.
+    pub(super) leads: bool,
+    /// `None`: nothing is shared with other gateways.
+    pub(super) lease: Option<ModelLease>,
+    /// Whether something was learned since it was published last.
+    pub(super) is_published_changed: bool,
+    /// `None`: it has panicked too often, is at work, or another gateway decides.
     pub(super) tuner: Option<Box<dyn Decide>>,
     pub(super) metrics: ControlMetrics,
     /// Not yet handed over.
@@ -41,6 +48,8 @@ pub(super) struct ModelControl {
     pub(super) unservable: Option<String>,
     pub(super) next_probe: Option<Instant>,
     pub(super) is_probing: bool,
+    /// Whether a probe has ended since the start.
+    pub(super) is_probed: bool,
     /// Whether something was learned since the last save.
     pub(super) is_changed: bool,
     pub(super) last_state: Option<TunerState>,
@@ -65,6 +74,9 @@ impl ModelControl {
         let mut model = Self {
             next_window: now + steered.policy.window,
             metrics,
+            leads: false,
+            lease: None,
+            is_published_changed: true,
             tuner: None,
             waiting: Vec::new(),
             report: TunerReport::default(),
@@ -76,6 +88,7 @@ impl ModelControl {
             unservable: None,
             next_probe: None,
             is_probing: false,
+            is_probed: false,
             is_changed: false,
             last_state: None,
             panics: (0, now),
@@ -108,7 +121,7 @@ impl ModelControl {
             }
         }
         self.waiting.push(observed.observation);
-        self.is_changed = true;
+        (self.is_changed, self.is_published_changed) = (true, true);
     }
 
     /// When the next window ends after one that ended now; windows that were slept through are left out.
@@ -229,6 +242,8 @@ impl ModelControl {
         let common = json!({
             "model": self.steered.name,
             "policy": self.steered.policy.policy,
+            "leads": self.leads,
+            "leader": self.lease.as_ref().and_then(ModelLease::leader),
             "phase": report.phase,
             "hold": report.hold,
             "plan": plan_json(&self.steered.plan),

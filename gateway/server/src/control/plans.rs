@@ -46,6 +46,9 @@ impl<S: Invoke> ControlLoop<S> {
                 model.steered.plan = plan;
                 model.note_answers(Instant::now());
                 model.is_changed = true;
+                if let Some(lease) = &mut model.lease {
+                    lease.next = Instant::now(); // the others are told at once
+                }
             }
             Err(NotApplied::Gone) => {}
             Err(error @ (NotApplied::Stale { .. } | NotApplied::Invalid(_) | NotApplied::OutOfIds(_))) => {

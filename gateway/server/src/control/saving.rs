@@ -17,6 +17,9 @@ impl<S: Invoke> ControlLoop<S> {
     /// Writes what was learned, where it changed.
     pub(super) async fn save_all(&mut self) {
         self.next_save = Instant::now() + SAVE_EVERY;
+        if !self.claim.is_held() {
+            return; // what is on the disk is another's
+        }
         let changed: Vec<ModelId> =
             self.models.iter().filter(|(_, model)| model.is_changed).map(|(&id, _)| id).collect();
         for id in changed {

@@ -3,7 +3,7 @@
 //! One file a model. Its first line names the format and the SHA-256 of the rest, which is JSON. A file is written beside its place,
 //! flushed to the disk, and renamed over the old one, so that a crash leaves the old or the new, never half of each. A file that
 //! does not hold is moved aside to `NAME.corrupt`: the configured plan serves, and nothing is lost that a person might want to see.
-//! Deliberately absent: locking between gateways (one folder belongs to one gateway), and anything but local files (`state_copy.rs`).
+//! Deliberately absent: who may write (`claim.rs`), and anything but local files (`state_copy.rs`).
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -98,7 +98,8 @@ impl Store {
     }
 }
 
-fn encode(state: &StoredState) -> std::io::Result<Vec<u8>> {
+/// A file's content.
+pub(super) fn encode(state: &StoredState) -> std::io::Result<Vec<u8>> {
     let body = serde_json::to_vec(state).map_err(std::io::Error::other)?;
     let mut bytes = format!("{MAGIC}{}\n", hex(&body)).into_bytes();
     bytes.extend_from_slice(&body);

@@ -1,9 +1,9 @@
 //! Keeps the control loop running. While it does not run, the plans in force stay.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
@@ -30,6 +30,8 @@ pub(crate) struct Parts<S> {
     pub(crate) invoker: S,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) readiness: Readiness,
+    /// Of this process, among all that share a store.
+    pub(crate) identity: Arc<str>,
 }
 
 /// Starts the loop under supervision. The task ends after [`ControlHandle::stop`].
@@ -47,12 +49,14 @@ pub(super) fn spawn_with<S: Invoke>(
     let running = Duration::from_nanos(parts.fleet.driver().now().as_nanos());
     let handle = ControlHandle {
         messages,
-        snapshots: Arc::new(ArcSwap::default()),
+        snapshots: Arc::default(),
         histories: Histories::default(),
+        is_pausing: Arc::default(),
         fleet: parts.fleet.clone(),
         started_unix_ms: u64::try_from(unix.saturating_sub(running).as_millis()).unwrap_or(u64::MAX),
     };
     let (snapshots, histories) = (handle.snapshots.clone(), handle.histories.clone());
+    let is_pausing = handle.is_pausing.clone();
     let supervisor = tokio::spawn(async move {
         let receiver = Arc::new(Mutex::new(receiver));
         let mut pause = FIRST_PAUSE;
@@ -73,7 +77,9 @@ pub(super) fn spawn_with<S: Invoke>(
             catalogue.control_restarts.inc();
             pause = if start.elapsed() > GOOD_RUN { FIRST_PAUSE } else { pause };
             tracing::error!(%error, ?pause, "the control loop panicked; the plans in force stay, it starts again after a pause");
+            is_pausing.store(true, Ordering::Release);
             tokio::time::sleep(pause).await;
+            is_pausing.store(false, Ordering::Release);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     });

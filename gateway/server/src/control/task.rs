@@ -12,12 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::calls::{CallsDone, is_final};
+use super::claim::{self, Claim};
 use super::decide::{Input, MakeTuner, Output, turn};
 use super::events::log_event;
 use super::handle::{Believed, CommandError, Message, Snapshots};
 use super::history::Histories;
 use super::model::ModelControl;
 use super::saving::SAVE_EVERY;
+use super::shared::Shared;
 use super::state_copy::StateCopy;
 use super::store::Store;
 use super::supervisor::Parts;
@@ -39,6 +41,8 @@ pub(super) struct ControlLoop<S> {
     pub(super) make: Arc<MakeTuner>,
     pub(super) store: Option<Store>,
     pub(super) copy: Option<StateCopy>,
+    pub(super) claim: Claim,
+    pub(super) shared: Option<Shared>,
     pub(super) models: BTreeMap<ModelId, ModelControl>,
     snapshots: Arc<ArcSwap<Snapshots>>,
     pub(super) histories: Histories,
@@ -49,6 +53,7 @@ pub(super) struct ControlLoop<S> {
     refits: JoinSet<(ModelId, Option<Refitted>)>,
     next_take: Instant,
     pub(super) next_save: Instant,
+    next_claim: Instant,
 }
 
 impl<S: Invoke> ControlLoop<S> {
@@ -69,7 +74,15 @@ impl<S: Invoke> ControlLoop<S> {
             let opened = StateCopy::open(url);
             opened.map_err(|error| tracing::error!(%error, "learned state is not copied")).ok()
         });
+        let claim = Claim::new(settings.state_directory.as_deref().filter(|_| store.is_some()));
+        let shared = settings.state_shared.as_deref().and_then(|url| {
+            let opened = Shared::open(url, &parts.identity, settings.lease);
+            opened.map_err(|error| tracing::error!(%error, "nothing is shared with other gateways")).ok()
+        });
         let mut control = Self {
+            claim,
+            shared,
+            next_claim: now,
             parts,
             make,
             store,
@@ -87,6 +100,7 @@ impl<S: Invoke> ControlLoop<S> {
             control.add_model(steered).await;
         }
         control.run_queued().await;
+        control.publish_readiness();
         control.publish();
         control
     }
@@ -107,11 +121,14 @@ impl<S: Invoke> ControlLoop<S> {
                         if let Some(copy) = &mut self.copy {
                             copy.finish().await;
                         }
+                        self.release_leases().await;
+                        self.claim.release();
                         let _ = done.send(());
                         return;
                     }
                     Some(message) => self.handle_message(message).await,
                 },
+                done = Shared::done(self.shared.as_mut()) => self.handle_shared(done).await,
                 () = observations.wait(), if takes => self.take_observations(Instant::now()),
                 Some(done) = self.calls.join_next(), if !self.calls.is_empty() => match done {
                     Ok(done) => self.handle_calls(done),
@@ -134,12 +151,16 @@ impl<S: Invoke> ControlLoop<S> {
         let windows = self.models.values().map(|model| model.next_window);
         let probes = self.models.values().filter_map(|model| model.next_probe.filter(|_| !model.is_probing));
         let held_back = (now < self.next_take).then_some(self.next_take);
-        let soonest = windows.chain(probes).chain(held_back).min();
+        let claims = (!self.claim.is_held()).then_some(self.next_claim);
+        let leases = self.models.values().filter_map(|model| model.lease.as_ref()?.wake());
+        let soonest = windows.chain(probes).chain(held_back).chain(claims).chain(leases).min();
         soonest.map_or(self.next_save, |soonest| soonest.min(self.next_save))
     }
 
     /// Does all that is due.
     async fn work(&mut self) {
+        self.claim_state().await;
+        self.tend_leases().await;
         self.run_queued().await;
         let now = Instant::now();
         let ids: Vec<ModelId> = self.models.keys().copied().collect();
@@ -160,6 +181,21 @@ impl<S: Invoke> ControlLoop<S> {
         }
         if self.next_save <= Instant::now() {
             self.save_all().await;
+        }
+    }
+
+    /// Takes the right to learn once the process that had it has gone, and goes on with what that one wrote last.
+    async fn claim_state(&mut self) {
+        let now = Instant::now();
+        if self.claim.is_held() || now < self.next_claim {
+            return;
+        }
+        self.next_claim = now + claim::LOOK_EVERY;
+        if self.claim.look() && self.shared.is_none() {
+            tracing::info!("this gateway learns from now on");
+            for id in self.models.keys().copied().collect::<Vec<_>>() {
+                self.lead(id, true).await;
+            }
         }
     }
 
@@ -212,6 +248,7 @@ impl<S: Invoke> ControlLoop<S> {
 
     /// One turn of a model's tuner, with all observations that wait.
     pub(super) async fn take_turn(&mut self, id: ModelId, mut input: Input) {
+        self.still_leads(id);
         let Some(model) = self.models.get_mut(&id) else { return };
         input.observations = std::mem::take(&mut model.waiting);
         let stats = input.window.clone();
@@ -219,8 +256,15 @@ impl<S: Invoke> ControlLoop<S> {
             model.is_changed |= stats.requests > 0;
             model.last_window = stats.clone();
         }
-        let Some(tuner) = model.tuner.take() else { return };
+        let Some(tuner) = model.tuner.take() else {
+            if let Some(stats) = &stats {
+                model.metrics.window(stats, model.report.unbatched_usd_per_million);
+            }
+            return;
+        };
         match turn(tuner, input).await {
+            // The lease may have ended meanwhile: then another gateway decides, and this one's decision is void.
+            Some(_) if !self.still_leads(id) => {}
             Some((tuner, output)) => {
                 if let Some(model) = self.models.get_mut(&id) {
                     model.tuner = Some(tuner);
@@ -246,6 +290,7 @@ impl<S: Invoke> ControlLoop<S> {
             log_event(&model.steered.name, event);
         }
         model.is_changed |= !output.events.is_empty();
+        model.is_published_changed |= !output.events.is_empty();
         if let Some(refused) = &output.refused {
             tracing::error!(model = %model.steered.name, %refused, "the tuner does not take the new settings; it goes on with those before");
         }
@@ -282,6 +327,9 @@ impl<S: Invoke> ControlLoop<S> {
                 let result = self.surface(&model).await;
                 let _ = reply.send(result);
             }
+            Message::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Message::Stop(done) => drop(done), // handled by the caller
             #[cfg(test)]
             Message::Panic => panic!("asked to by a test"),
@@ -304,6 +352,10 @@ impl<S: Invoke> ControlLoop<S> {
     async fn command(&mut self, name: &str, command: Command) -> Result<(), CommandError> {
         let found = self.models.iter_mut().find(|(_, model)| model.steered.name == name);
         let (&id, model) = found.ok_or_else(|| CommandError::UnknownModel(name.to_owned()))?;
+        if !model.leads {
+            let leader = model.lease.as_ref().and_then(|lease| lease.leader()).unwrap_or("another gateway");
+            return Err(CommandError::Refused(format!("{leader} decides for this model: tell that one")));
+        }
         if model.tuner.is_none() {
             let text =
                 "its tuner has stopped after panics; the plan in force stays until a reload or a restart";
@@ -344,7 +396,7 @@ impl<S: Invoke> ControlLoop<S> {
                         model.next_probe = probe_interval.map(|_| Instant::now());
                         model.next_window =
                             model.next_window.min(Instant::now() + model.steered.policy.window);
-                        if model.tuner.is_none() {
+                        if model.leads && model.tuner.is_none() {
                             self.revive(id).await;
                         }
                         self.queue_settings(id);

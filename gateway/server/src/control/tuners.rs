@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use gateway_contract::{ModelId, ServingPlan};
-use optimizer_tuner::{PolicyKind, TunerState};
+use gateway_contract::{ModelId, PlanRevision, ServingPlan};
+use optimizer_tuner::TunerState;
 use tokio::time::Instant;
 
 use super::decide::{Decide, Input};
 use super::model::ModelControl;
+use super::point::StoredPlan;
+use super::shared::ModelLease;
 use super::state_copy::StateCopy;
 use super::store::{LoadError, Store, StoredState, decode};
 use super::task::ControlLoop;
@@ -28,12 +30,44 @@ impl<S: Invoke> ControlLoop<S> {
     pub(super) async fn add_model(&mut self, steered: Steered) {
         let now = Instant::now();
         let metrics = ControlMetrics::new(self.parts.catalogue.clone(), &steered.name);
-        let stored = load(self.store.clone(), self.copy.as_ref(), &steered, &metrics).await;
         let history = self.histories.of(&steered.name);
         history.plan(self.parts.fleet.driver().now(), &steered.plan);
         let mut model = ModelControl::new(steered, metrics, history, now);
         model.next_probe = self.parts.fleet.settings().probe_interval.map(|_| now);
         let id = model.steered.id;
+        // After a restart of the loop alone, the plan in force is newer than the one on the disk.
+        let is_first = model.steered.plan == model.steered.base;
+        model.lease = self.shared.as_ref().map(|shared| ModelLease::new(shared, now));
+        let is_shared = model.lease.is_some();
+        self.models.insert(id, model);
+        if self.claim.is_held() && !is_shared {
+            self.lead(id, is_first).await;
+        } else {
+            self.follow_disk(id).await;
+        }
+    }
+
+    /// Serves what another gateway wrote, while it learns.
+    async fn follow_disk(&mut self, id: ModelId) {
+        let Some(model) = self.models.get(&id) else { return };
+        let stored = load(self.store.clone(), self.copy.as_ref(), &model.steered, &model.metrics).await;
+        if let Some(plan) = stored.and_then(|stored| stored.plan) {
+            self.follow(id, &plan);
+        }
+    }
+
+    /// Takes a model's tuner up, with what was learned before: this gateway decides from now on. Serves the stored plan, or goes on with the one
+    /// in force.
+    pub(super) async fn lead(&mut self, id: ModelId, from_stored: bool) {
+        let Some(model) = self.models.get(&id) else { return };
+        let stored = load(self.store.clone(), self.copy.as_ref(), &model.steered, &model.metrics).await;
+        self.lead_from(id, stored, from_stored).await;
+    }
+
+    /// As [`Self::lead`], from what was read already.
+    pub(super) async fn lead_from(&mut self, id: ModelId, stored: Option<StoredState>, from_stored: bool) {
+        let Some(model) = self.models.get_mut(&id) else { return };
+        (model.leads, model.switching) = (true, None);
         let stored_plan = stored.as_ref().and_then(|stored| {
             let allowed = model.policy().bounds.memory_mib;
             stored.plan.as_ref()?.plan(&model.steered.base, &allowed)
@@ -46,16 +80,25 @@ impl<S: Invoke> ControlLoop<S> {
             }
         }
         model.last_state = stored.map(|stored| stored.tuner);
-        let is_steered = match model.steered.policy.policy {
-            PolicyKind::GreyBox | PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => true,
-            PolicyKind::Pinned | PolicyKind::Observe => false,
-        };
-        // After a restart of the loop alone, the plan in force is newer than the one on the disk.
-        let is_first = model.steered.plan == model.steered.base;
-        let wanted = if is_first { stored_plan } else { Some(model.steered.plan.clone()) };
-        self.models.insert(id, model);
+        let is_steered = model.steered.policy.policy.chooses();
+        let wanted = if from_stored { stored_plan } else { Some(model.steered.plan.clone()) };
         self.begin(id, true).await;
         self.go_on_from(id, wanted.filter(|_| is_steered)).await;
+    }
+
+    /// Serves a plan that another gateway has chosen.
+    pub(super) fn follow(&mut self, id: ModelId, plan: &StoredPlan) {
+        let Some(model) = self.models.get_mut(&id) else { return };
+        let allowed = model.policy().bounds.memory_mib;
+        let chosen =
+            plan.plan(&model.steered.base, &allowed).filter(|_| model.steered.policy.policy.chooses());
+        let Some(plan) = chosen else { return };
+        let in_force = model.switching.as_ref().unwrap_or(&model.steered.plan);
+        if StoredPlan::of(in_force) != StoredPlan::of(&plan) {
+            let parent = model.steered.plan.revision;
+            let revision = PlanRevision(parent.0 + 1);
+            self.propose(id, ServingPlan { revision, parent: Some(parent), ..plan });
+        }
     }
 
     /// Lets a new tuner say what it wants to serve; shows it `wanted` if it says nothing.

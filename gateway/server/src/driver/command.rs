@@ -37,6 +37,8 @@ pub(super) enum Command {
     LiveLoad(oneshot::Sender<LiveLoad>),
     /// Bring the gauges up to date.
     RefreshGauges(oneshot::Sender<()>),
+    /// Answered at once: a sign of life.
+    Ping(oneshot::Sender<()>),
     /// Stop admitting, flush; answered when idle.
     Drain(oneshot::Sender<()>),
     /// Panic, so that a test can see the supervisor work.

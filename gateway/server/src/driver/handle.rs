@@ -104,6 +104,15 @@ impl DriverHandle {
         }
     }
 
+    /// Answers once the driver has; false if there is none any more.
+    pub async fn answers(&self) -> bool {
+        let (reply, wait) = oneshot::channel();
+        if self.commands.send(Command::Ping(reply)).is_err() {
+            return false;
+        }
+        wait.await.is_ok() || !self.commands.is_closed() // a panic took the question along; another driver follows
+    }
+
     /// Stops admission, flushes what waits, and returns when nothing is in flight.
     pub async fn drain(&self) {
         let (done, wait) = oneshot::channel();
@@ -113,7 +122,7 @@ impl DriverHandle {
     }
 
     #[cfg(test)]
-    pub(super) fn panic_now(&self) {
+    pub(crate) fn panic_now(&self) {
         let _ = self.commands.send(Command::Panic);
     }
 }

@@ -157,6 +157,9 @@ impl<S: Invoke> Driver<S> {
                 self.refresh_gauges();
                 let _ = done.send(());
             }
+            Command::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Command::Drain(done) => {
                 self.engine.drain(self.clock.now());
                 self.drained.push(done);

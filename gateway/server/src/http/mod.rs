@@ -19,7 +19,7 @@ mod state;
 mod statistics;
 mod telemetry;
 
-pub use accept::{Application, serve};
+pub use accept::{Application, Shutdown, serve};
 pub use application::{PublicApplication, PublicFuture};
 pub use config::HttpConfig;
 pub use router::public_router;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -21,6 +21,8 @@ pub struct Readiness {
     phase: Arc<AtomicU8>,
     /// Models that cannot be served, and why.
     unservable: Arc<ArcSwap<BTreeMap<String, String>>>,
+    /// Whether each model was looked at once.
+    is_probed: Arc<AtomicBool>,
 }
 
 impl Readiness {
@@ -59,6 +61,17 @@ impl Readiness {
         if **self.unservable.load() != models {
             self.unservable.store(Arc::new(models));
         }
+    }
+
+    /// Each model was looked at: what is not known to be unservable serves.
+    pub fn set_probed(&self) {
+        self.is_probed.store(true, Ordering::Release);
+    }
+
+    /// Whether each model was looked at since the start.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        self.is_probed.load(Ordering::Acquire)
     }
 
     /// The first model that cannot be served, and why.

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gateway_contract::{ModelId, PlanRevision, ServingPlan};
-use optimizer_tuner::PolicyKind;
 use workers_protocol::ModelManifest;
 
 use super::fleet::Steered;
@@ -90,7 +89,7 @@ impl Assembly {
 
     fn keep(&mut self, model: &ModelSettings) -> Result<&Kept, OutOfIds> {
         let before = self.kept.remove(&model.name);
-        let is_steered = is_steered(model.policy.policy);
+        let is_steered = model.policy.policy.chooses();
         let kept = match before {
             Some(mut kept) if kept.manifest == model.manifest && *kept.function == *model.function => {
                 let is_other = kept.configured != model.plan || kept.is_steered;
@@ -163,13 +162,5 @@ impl Assembly {
         }
         set("usd_per_million_requests", "any", settings.prices.usd_per_million_requests);
         set("gateway_usd_per_hour", "any", settings.gateway_usd_per_hour);
-    }
-}
-
-/// Whether a policy may put other plans into force than the configured one.
-fn is_steered(policy: PolicyKind) -> bool {
-    match policy {
-        PolicyKind::GreyBox | PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => true,
-        PolicyKind::Pinned | PolicyKind::Observe => false,
     }
 }

@@ -1,6 +1,7 @@
 //! A running gateway: listeners, driver, and the state that reloads swap.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as BoundListener};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,10 +16,13 @@ use super::admin;
 use super::assembly::OutOfIds;
 use super::extension::{Extension, ExtensionError, Host, Stop};
 use super::fleet::Fleet;
+use super::sockets::{Sockets, address_of};
 use crate::config::{ConfigError, Loaded, Source, changed_restart_keys, config_hash, load};
 use crate::control::{ControlHandle, Parts, spawn as spawn_control};
 use crate::driver::{DriverHandle, Invoke, Liveness};
-use crate::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, serve as serve_http};
+use crate::http::{
+    HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, Shutdown, serve as serve_http,
+};
 use crate::telemetry::{Catalogue, HttpMetrics};
 
 /// Why a gateway did not start.
@@ -76,7 +80,12 @@ pub struct Gateway {
     pub(super) shared: Arc<Shared>,
     public_address: SocketAddr,
     admin_address: SocketAddr,
-    public_stop: CancellationToken,
+    /// What a successor may have.
+    sockets: Arc<[OwnedFd; 2]>,
+    /// Cancelled: it accepts.
+    open: CancellationToken,
+    public_stop: Shutdown,
+    admin_stop: Shutdown,
     public: JoinHandle<()>,
     admin: JoinHandle<()>,
     supervisor: JoinHandle<()>,
@@ -90,10 +99,12 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start<S: Invoke>(loaded: Loaded, source: Source, invoker: S) -> Result<Self, StartError> {
-        Self::start_with(loaded, source, invoker, async |_| Ok(Extension::default())).await
+        let sockets = Sockets::default();
+        Self::start_with(loaded, source, invoker, sockets, async |_| Ok(Extension::default())).await
     }
 
-    /// Like [`Gateway::start`], with a part beside the gateway's own; it is made before anything is accepted.
+    /// Like [`Gateway::start`], on sockets that are bound already, as far as there are any, and with a part beside the gateway's own; it is made before
+    /// anything is accepted.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
@@ -101,11 +112,15 @@ impl Gateway {
         loaded: Loaded,
         source: Source,
         invoker: S,
+        sockets: Sockets,
         extend: impl AsyncFnOnce(Host) -> Result<Extension, ExtensionError>,
     ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let (public_listener, public_address) = bind(settings.listen.public_address).await?;
-        let (admin_listener, admin_address) = bind(settings.listen.admin_address).await?;
+        let Sockets { public, admin, are_shared } = sockets;
+        let (public_listener, public_address, public_socket) =
+            bind("public_address", settings.listen.public_address, public).await?;
+        let (admin_listener, admin_address, admin_socket) =
+            bind("admin_address", settings.listen.admin_address, admin).await?;
         let catalogue = Arc::new(Catalogue::new()?);
         catalogue.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let settings = Arc::new(settings.clone());
@@ -118,6 +133,7 @@ impl Gateway {
             invoker,
             catalogue: catalogue.clone(),
             readiness: readiness.clone(),
+            identity: identity().into(),
         });
         let shared = Arc::new(Shared {
             catalogue,
@@ -147,24 +163,24 @@ impl Gateway {
             http.clone(),
             telemetry.clone(),
         );
-        let public_stop = CancellationToken::new();
-        let stop = public_stop.clone();
+        let (public_stop, admin_stop) = (Shutdown::default(), Shutdown::default());
+        let open = CancellationToken::new();
+        if !are_shared {
+            open.cancel();
+        }
+        let (stop, opened) = (public_stop.clone(), open.clone());
         let application = PublicApplication::new(state).merge(extension.routes);
-        let public =
-            tokio::spawn(
-                async move { serve_http(public_listener, application, &http, stop, telemetry).await },
-            );
-        let admin_router = admin::router(shared.clone(), extension.admin_routes);
+        let public = tokio::spawn(async move {
+            if is_opened(&opened, &stop).await {
+                serve_http(public_listener, application, &http, stop, telemetry).await;
+            }
+        });
+        let (admin_router, stop, opened) = (admin::router(shared.clone(), extension.admin_routes), admin_stop.clone(), open.clone());
         let admin = tokio::spawn(async move {
             let config = HttpConfig { max_connections: ADMIN_CONNECTIONS, ..HttpConfig::default() };
-            serve_http(
-                admin_listener,
-                admin_router,
-                &config,
-                CancellationToken::new(),
-                Arc::new(NoTelemetry),
-            )
-            .await;
+            if is_opened(&opened, &stop).await {
+                serve_http(admin_listener, admin_router, &config, stop, Arc::new(NoTelemetry)).await;
+            }
         });
         shared.readiness.set_ready();
         tracing::info!(%public_address, %admin_address, models = ?shared.model_names(), "gateway is serving");
@@ -172,7 +188,10 @@ impl Gateway {
             shared,
             public_address,
             admin_address,
+            sockets: Arc::new([public_socket, admin_socket]),
+            open,
             public_stop,
+            admin_stop,
             public,
             admin,
             supervisor,
@@ -213,29 +232,69 @@ impl Gateway {
         self.shared.reload()
     }
 
+    /// Accepts on sockets that are shared with another process.
+    pub(super) fn open(&self) {
+        self.open.cancel();
+    }
+
+    /// What a successor is given.
+    pub(super) fn sockets(&self) -> Arc<[OwnedFd; 2]> {
+        self.sockets.clone()
+    }
+
     /// Drains and stops: ready turns false, `drain_delay` passes, nothing more is accepted, what waits is flushed, what is in
     /// flight may finish until `drain_limit`. Returns whether everything finished.
     pub async fn shutdown(self) -> bool {
-        let settings = self.shared.loaded.load().settings.clone();
+        let delay = self.shared.loaded.load().settings.drain_delay;
         self.shared.readiness.set_draining();
-        tracing::info!(delay = ?settings.drain_delay, limit = ?settings.drain_limit, "draining: not ready any more");
-        tokio::time::sleep(settings.drain_delay).await;
-        self.public_stop.cancel();
-        let mut public = self.public;
-        let stop_extension = self.stop_extension;
+        self.public_stop.leave();
+        tracing::info!(?delay, "draining: not ready any more");
+        tokio::time::sleep(delay).await;
+        self.end(Duration::ZERO).await
+    }
+
+    /// Ends while another process accepts on the same sockets: nobody needs to be warned, so accepting ends at once, and clients that keep
+    /// their connections are given half of `drain_limit` to hear with an answer that it was the last. Returns whether everything finished.
+    pub(super) async fn hand_over(self) -> bool {
+        let linger = self.shared.loaded.load().settings.drain_limit / 2;
+        self.shared.readiness.set_draining();
+        self.public_stop.close();
+        self.admin_stop.finish();
+        self.end(linger).await
+    }
+
+    async fn end(self, linger: Duration) -> bool {
+        drop(self.sockets); // or the kernel would go on queueing connections that nobody takes
+        let limit = self.shared.loaded.load().settings.drain_limit;
+        let (mut public, mut control) = (self.public, Some(self.shared.control.stop()));
+        let (mut stop_extension, mut is_stopped) = (self.stop_extension, false);
+        if !linger.is_zero() {
+            // What was learned goes first: the successor waits for it.
+            stop_control(control.take()).await;
+            let stop = async {
+                (&mut stop_extension).await;
+                is_stopped = true;
+            };
+            let _ = tokio::time::timeout(linger, async { tokio::join!(&mut public, stop) }).await;
+        }
+        self.public_stop.finish();
         let finish = async {
             // Requests whose head has arrived still get in; then waiting batches are flushed instead of filled.
-            let early = tokio::time::timeout(LATE_REQUESTS, &mut public).await;
-            tokio::join!(self.shared.driver.drain(), stop_extension);
-            if early.is_err() {
+            let early =
+                public.is_finished() || tokio::time::timeout(LATE_REQUESTS, &mut public).await.is_ok();
+            let stop = async {
+                if !is_stopped {
+                    stop_extension.await;
+                }
+            };
+            tokio::join!(self.shared.driver.drain(), stop);
+            if !early {
                 let _ = (&mut public).await;
             }
         };
-        let is_finished = tokio::time::timeout(settings.drain_limit, finish).await.is_ok();
+        let is_finished = tokio::time::timeout(limit.saturating_sub(linger), finish).await.is_ok();
         public.abort();
-        if tokio::time::timeout(CONTROL_LIMIT, self.shared.control.stop()).await.is_err() {
-            tracing::warn!("the control loop did not stop in time; what it learned last is lost");
-        }
+        stop_control(control).await;
         self.admin.abort();
         self.supervisor.abort();
         self.control.abort();
@@ -248,18 +307,61 @@ impl Gateway {
     }
 }
 
+async fn stop_control(stopping: Option<impl Future<Output = ()>>) {
+    if let Some(stopping) = stopping
+        && tokio::time::timeout(CONTROL_LIMIT, stopping).await.is_err()
+    {
+        tracing::warn!("the control loop did not stop in time; what it learned last is lost");
+    }
+}
+
 /// Scrapers and health checks; more are turned away.
 const ADMIN_CONNECTIONS: usize = 256;
 /// Time for the control loop to write what it learned.
 const CONTROL_LIMIT: Duration = Duration::from_secs(5);
+/// How often readiness is looked at while the process starts.
+const READY_LOOK: Duration = Duration::from_millis(20);
 /// Time for requests that are just being read when accepting stops.
 const LATE_REQUESTS: Duration = Duration::from_millis(50);
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+/// Waits until it is time to accept; false if it never was.
+async fn is_opened(open: &CancellationToken, stop: &Shutdown) -> bool {
+    tokio::select! {
+        biased;
+        () = open.cancelled() => true,
+        () = stop.closed() => false,
+    }
+}
+
+/// Binds an address, or takes the socket that is bound already. Gives another descriptor of it for a successor.
+async fn bind(
+    key: &str,
+    address: SocketAddr,
+    given: Option<BoundListener>,
+) -> Result<(TcpListener, SocketAddr, OwnedFd), StartError> {
     let fail = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(fail)?;
-    let bound = listener.local_addr().map_err(fail)?;
-    Ok((listener, bound))
+    let bound = match given {
+        Some(given) => {
+            let at = address_of(&given).map_err(fail)?;
+            if at != address && address.port() != 0 {
+                tracing::warn!(key, configured = %address, %at, "the socket that was passed has another address than the configuration; it is used");
+            }
+            given.set_nonblocking(true).map_err(fail)?;
+            given
+        }
+        None => TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(fail)?,
+    };
+    let other = bound.try_clone().map_err(fail)?;
+    let listener = TcpListener::from_std(bound).map_err(fail)?;
+    let at = listener.local_addr().map_err(fail)?;
+    Ok((listener, at, other.into()))
+}
+
+/// Names this process among all gateways, for good: host, process and start.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}/{}/{:x}", host.trim(), std::process::id(), started.as_nanos())
 }
 
 fn unix_seconds() -> i64 {
@@ -268,7 +370,7 @@ fn unix_seconds() -> i64 {
 }
 
 impl Shared {
-    fn model_names(&self) -> Vec<String> {
+    pub(super) fn model_names(&self) -> Vec<String> {
         self.fleet.registry().load().iter().map(|model| model.name.clone()).collect()
     }
 
@@ -297,6 +399,32 @@ impl Shared {
             }
         }
         result
+    }
+
+    /// Waits until traffic is wanted and each configured alias was looked at once. Tells `why` not whenever that changes.
+    pub(super) async fn until_ready(&self, why: impl Fn(&str)) {
+        let mut told = None;
+        loop {
+            if self.readiness.is_probed() && self.readiness.is_ready() && self.liveness.is_alive() {
+                return;
+            }
+            let unservable = self.readiness.unservable();
+            if unservable != told {
+                let text = unservable.as_ref().map_or_else(
+                    || "starting".to_owned(),
+                    |(model, why)| format!("not ready: model `{model}` cannot be served: {why}"),
+                );
+                why(&text);
+                told = unservable;
+            }
+            tokio::time::sleep(READY_LOOK).await;
+        }
+    }
+
+    /// Answers once the driver and the control loop have; false if the driver was given up.
+    pub(super) async fn is_alive(&self) -> bool {
+        let (driver, ()) = tokio::join!(self.driver.answers(), self.control.answers());
+        driver && self.liveness.is_alive()
     }
 
     /// Asks AWS once how many sandboxes the account may have, for the plan search. Serving does not wait for it, and goes on without.
@@ -357,4 +485,32 @@ impl Shared {
 pub(super) fn watched_paths(source: &Source, loaded: &Loaded) -> Vec<std::path::PathBuf> {
     let manifests = loaded.settings.models.iter().map(|model| model.manifest_path.clone());
     source.path.iter().cloned().chain(manifests).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_invoker::LambdaInvoker;
+
+    use super::*;
+    use crate::config::load_text;
+
+    const NOWHERE: &str = "[listen]\npublic_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n\
+        [aws]\nendpoint_url = \"http://127.0.0.1:9\"\ncredentials = \"static-test\"\n";
+
+    #[tokio::test]
+    async fn a_driver_that_was_given_up_gives_no_sign_of_life() {
+        let source = Source::default();
+        let loaded = load_text(NOWHERE, &source).unwrap();
+        let invoker = LambdaInvoker::new(&loaded.settings.invoker).await;
+        let gateway = Gateway::start(loaded, source, invoker).await.unwrap();
+        assert!(gateway.shared.is_alive().await);
+        let mut panics = 0;
+        while gateway.shared.is_alive().await {
+            panics += 1;
+            assert!(panics < 100, "it is given up in the end");
+            gateway.driver().panic_now();
+        }
+        assert!(panics > 1, "one panic is not the end: another driver answers");
+        assert!(!gateway.shared.is_alive().await, "and stays given up");
+    }
 }

@@ -168,7 +168,7 @@ async fn a_shutdown_answers_what_is_in_flight_and_waits_for_nothing_else() {
     in_flight.0.write_all(head("/v2/models/two/infer", body.len()).as_bytes()).await.unwrap();
     assert!(wait_until(|| gateway.state.inflight_body_bytes() == body.len()).await);
     let start = Instant::now();
-    gateway.shutdown.cancel();
+    gateway.shutdown.finish();
     for client in [&mut idle, &mut half, &mut silent] {
         assert!(is_closed(&mut client.0).await);
     }

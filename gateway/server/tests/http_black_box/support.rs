@@ -14,7 +14,7 @@ use gateway_contract::{
 };
 use gateway_policy::Rejection;
 use gateway_server::http::{
-    HttpConfig, HttpState, HttpTelemetry, PublicApplication, Readiness, RequestRecord, serve,
+    HttpConfig, HttpState, HttpTelemetry, PublicApplication, Readiness, RequestRecord, Shutdown, serve,
 };
 use gateway_server::inference::{
     Completed, FailedItem, InferError, Inference, InputTensor, OutputTensor, Receipt, Submission,
@@ -22,7 +22,6 @@ use gateway_server::inference::{
 use gateway_server::registry::{Registry, ServedModel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
 use workers_protocol::{Datatype, ModelManifest};
 
 /// What the stand-in does with a request, by its first byte of data; everything else is given back.
@@ -234,7 +233,7 @@ pub struct Gateway {
     pub counts: Arc<Counts>,
     pub readiness: Readiness,
     pub state: HttpState<StandIn>,
-    pub shutdown: CancellationToken,
+    pub shutdown: Shutdown,
     pub server: tokio::task::JoinHandle<()>,
 }
 
@@ -255,7 +254,7 @@ impl Gateway {
             HttpState::new(stand_in.clone(), registry, readiness.clone(), config.clone(), telemetry.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
+        let shutdown = Shutdown::default();
         let (stop, application) = (shutdown.clone(), PublicApplication::new(state.clone()));
         let server =
             tokio::spawn(async move { serve(listener, application, &config, stop, telemetry).await });

@@ -1,6 +1,7 @@
 //! The loop in paused time: what reaches the tuners, what comes of their plans, and what faults leave behind.
 
 mod closed;
+mod gateways;
 mod persistence;
 mod routes;
 mod world;

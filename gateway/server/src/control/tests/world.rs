@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -210,6 +211,8 @@ impl Decide for Scripted {
     }
 }
 
+static WORLDS: AtomicUsize = AtomicUsize::new(0);
+
 /// A fleet and its control loop.
 pub(super) struct World {
     pub(super) lambda: Lambda,
@@ -274,6 +277,7 @@ impl World {
             invoker: lambda.clone(),
             catalogue: catalogue.clone(),
             readiness: readiness.clone(),
+            identity: Arc::from(format!("world {}", WORLDS.fetch_add(1, Ordering::Relaxed))),
         };
         let (control, task) = spawn_with(parts, make);
         let tasks = vec![driver, task];
@@ -337,6 +341,11 @@ impl World {
         let text = self.catalogue.encode();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         line.unwrap_or(0.0)
+    }
+
+    /// Ends it as `kill -9` would.
+    pub(super) fn vanish(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 
     pub(super) async fn stop(self) {

@@ -13,11 +13,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
 use super::progress_io::ProgressIo;
 use super::service::ConnectionService;
-use super::{Application, HttpConfig, HttpTelemetry};
+use super::{Application, HttpConfig, HttpTelemetry, Shutdown};
 
 /// Interval of HTTP/2 pings; a peer that does not answer within it is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -63,7 +62,7 @@ pub(super) async fn run<A: Application>(
     stream: TcpStream,
     protocol: Arc<Protocol>,
     application: A,
-    shutdown: CancellationToken,
+    shutdown: Shutdown,
     telemetry: Arc<dyn HttpTelemetry>,
 ) {
     // Answers are written whole: waiting for more to send only delays them. Failure means a dead connection.
@@ -73,19 +72,20 @@ pub(super) async fn run<A: Application>(
             Ok(Some(speaks_http2)) => speaks_http2,
             Ok(None) | Err(_) => return,
         },
-        () = shutdown.cancelled() => return,
+        () = shutdown.finished() => return,
     };
     let busy = Arc::new(AtomicUsize::new(0));
     let io = ProgressIo::new(stream, protocol.write_timeout);
     let activity = Activity { busy: Arc::clone(&busy), written: io.written() };
-    let service = ConnectionService { application, telemetry, busy };
+    let service = ConnectionService { application, telemetry, busy, shutdown: shutdown.clone() };
     // How a connection ended (reset, time-out, protocol error) concerns no request that was answered.
     if speaks_http2 {
         let connection = protocol.http2.serve_connection(io, service);
-        drive(connection, activity, protocol.idle_grace, &shutdown).await;
+        // Its goodbye loses nothing: the client is told which requests were taken.
+        drive(connection, activity, protocol.idle_grace, shutdown.closed()).await;
     } else {
         let connection = protocol.http1.serve_connection(io, service);
-        drive(connection, activity, protocol.idle_grace, &shutdown).await;
+        drive(connection, activity, protocol.idle_grace, shutdown.finished()).await;
     }
 }
 
@@ -109,18 +109,18 @@ async fn begins_as_http2(stream: &TcpStream) -> Option<bool> {
     }
 }
 
-/// Runs a connection; after `shutdown` for as long as it answers or writes, and not longer than `idle_grace` beyond.
+/// Runs a connection; after `told` for as long as it answers or writes, and not longer than `idle_grace` beyond.
 async fn drive<C: Connection>(
     connection: C,
     activity: Activity,
     idle_grace: Duration,
-    shutdown: &CancellationToken,
+    told: impl Future<Output = ()>,
 ) {
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = shutdown.cancelled() => {}
+        () = told => {}
     }
     connection.as_mut().finish();
     loop {

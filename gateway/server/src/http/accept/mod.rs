@@ -7,6 +7,7 @@ mod connection;
 mod progress_io;
 mod refusal;
 mod service;
+mod shutdown;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,8 +23,9 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tower::Service;
+
+pub use self::shutdown::Shutdown;
 
 use super::{HttpConfig, HttpTelemetry};
 
@@ -48,13 +50,13 @@ impl Application for axum::Router {
     }
 }
 
-/// Serves `application` until `shutdown` is cancelled; then accepts no more, lets requests in flight finish, closes the other
-/// connections and returns. The caller bounds that wait: dropping this future closes everything.
+/// Serves `application` until `shutdown` says otherwise, step by step; returns when it accepts no more and every connection has ended. The caller
+/// bounds that wait: dropping this future closes everything.
 pub async fn serve<A: Application>(
     listener: TcpListener,
     application: A,
     config: &HttpConfig,
-    shutdown: CancellationToken,
+    shutdown: Shutdown,
     telemetry: Arc<dyn HttpTelemetry>,
 ) {
     let slots = Arc::new(Semaphore::new(config.max_connections.max(1)));
@@ -65,7 +67,7 @@ pub async fn serve<A: Application>(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
+            () = shutdown.closed() => break,
             accepted = listener.accept() => accepted,
         };
         while tasks.try_join_next().is_some() {}
@@ -78,7 +80,7 @@ pub async fn serve<A: Application>(
             Err(error) => {
                 telemetry.accept_failed(&error);
                 tokio::select! {
-                    () = shutdown.cancelled() => break,
+                    () = shutdown.closed() => break,
                     () = tokio::time::sleep(backoff) => {}
                 }
                 backoff = (backoff * 2).min(LONGEST_BACKOFF);

@@ -1,4 +1,5 @@
-//! One connection's requests on their way to the application: counted while in work, and kept from each other's panics.
+//! One connection's requests on their way to the application: counted while in work, kept from each other's panics, and told to leave when the
+//! listener is about to close.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use axum::http::{HeaderValue, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 
-use super::{Application, HttpTelemetry};
+use super::{Application, HttpTelemetry, Shutdown};
 use crate::http::errors::{ApiError, Code};
 
 /// The application as one connection sees it.
@@ -23,6 +25,7 @@ pub(super) struct ConnectionService<A> {
     pub(super) telemetry: Arc<dyn HttpTelemetry>,
     /// Requests in work.
     pub(super) busy: Arc<AtomicUsize>,
+    pub(super) shutdown: Shutdown,
 }
 
 impl<A: Application> Service<Request<Incoming>> for ConnectionService<A> {
@@ -31,9 +34,12 @@ impl<A: Application> Service<Request<Incoming>> for ConnectionService<A> {
     type Future = RequestFuture<A::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // HTTP/2 has a goodbye of its own, and no such header.
+        let shutdown = (request.version() < Version::HTTP_2).then(|| self.shutdown.clone());
         RequestFuture {
             response: self.application.respond(request),
             telemetry: Arc::clone(&self.telemetry),
+            shutdown,
             _busy: BusyGuard::new(Arc::clone(&self.busy)),
         }
     }
@@ -45,6 +51,7 @@ pin_project! {
         #[pin]
         response: F,
         telemetry: Arc<dyn HttpTelemetry>,
+        shutdown: Option<Shutdown>,
         _busy: BusyGuard,
     }
 }
@@ -55,9 +62,15 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for RequestFuture<
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         // After a panic the future is not polled again: this one is ready then.
-        catch_unwind(AssertUnwindSafe(|| this.response.poll(cx))).unwrap_or_else(|_panic| {
+        let polled = catch_unwind(AssertUnwindSafe(|| this.response.poll(cx))).unwrap_or_else(|_panic| {
             this.telemetry.handler_panicked();
             Poll::Ready(Ok(ApiError::new(Code::Internal, "internal error").into_response()))
+        });
+        polled.map_ok(|mut response| {
+            if this.shutdown.as_ref().is_some_and(Shutdown::is_leaving) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         })
     }
 }
