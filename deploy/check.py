@@ -30,6 +30,7 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str], str]]:
     checkov = [str(TOOLS / "checkov"), "--skip-download", "--compact", "--quiet", "--framework"]
     unit = str(DEPLOY / "systemd/penstock.service")
     found = [
+        ("state machine", [sys.executable, str(DEPLOY / "check_states.py")], ""),
         ("cfn-lint", [str(TOOLS / "cfn-lint"), *names], ""),
         *[(f"sam validate {path.name}", [str(TOOLS / "sam"), "validate", "--lint", "--region", "us-east-1", "-t", str(path)], "") for path in TEMPLATES],
         ("checkov CloudFormation", [*checkov, "cloudformation", "-d", str(DEPLOY / "cloudformation")], ""),
@@ -41,6 +42,7 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str], str]]:
     if options.with_standin:
         words = ["--penstock", str(options.penstock), "--bootstrap", str(options.bootstrap), "--state-copy", options.state_copy]
         found.append(("stand-in", [str(DEPLOY / "standin.sh"), *words], ""))
+        found.append(("stand-in, bulk jobs", [str(DEPLOY / "standin-bulk.sh"), *words[:4]], ""))
     return found
 
 

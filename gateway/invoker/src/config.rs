@@ -90,7 +90,7 @@ impl InvokerConfig {
         Client::from_conf(config)
     }
 
-    fn http_client(&self, tls: bool) -> aws_sdk_lambda::config::SharedHttpClient {
+    pub(crate) fn http_client(&self, tls: bool) -> aws_sdk_lambda::config::SharedHttpClient {
         let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(self.pool_idle_timeout);
         if tls {
             builder.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https()

@@ -44,6 +44,9 @@ impl<S: Invoke> ControlLoop<S> {
             }
         }
         model.last_state = stored.map(|stored| stored.tuner);
+        if let Some(state) = &model.last_state {
+            self.parts.fleet.note_learned(&model.steered.name, state.clone());
+        }
         let is_steered = match model.steered.policy.policy {
             PolicyKind::GreyBox | PolicyKind::BlackBox | PolicyKind::Grid | PolicyKind::Random => true,
             PolicyKind::Pinned | PolicyKind::Observe => false,

@@ -63,6 +63,12 @@ impl Host {
         &self.catalogue
     }
 
+    /// What live traffic has taught of a model, half a minute old at most; `None`: nothing yet, or nobody learns.
+    #[must_use]
+    pub fn learned(&self, model: &str) -> Option<Arc<TunerState>> {
+        self.fleet.learned(model)
+    }
+
     /// Live traffic since the last call: for one caller. `None` while the driver starts again.
     pub async fn live_load(&self) -> Option<LiveLoad> {
         self.fleet.driver().live_load().await
