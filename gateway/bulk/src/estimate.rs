@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_contract::{Architecture, Mebibytes, PriceTable};
-use optimizer_tuner::{Economics, TunerState};
 pub use optimizer_tuner::bulk::{
     BulkBounds, BulkChoice, BulkCut, BulkError as PlanError, BulkPlan, Profile, ServiceKnowledge, Wish,
 };
 use optimizer_tuner::bulk::{BulkJob, Learned, choose, estimate};
+use optimizer_tuner::{Economics, TunerState};
 use serde::{Deserialize, Serialize};
 use workers_protocol::{LAMBDA_PAYLOAD_LIMIT_BYTES, ModelManifest, REQUEST_ENVELOPE_BYTES, encoded_item_len};
 
@@ -320,7 +320,9 @@ mod tests {
         };
         let mut tuner = tuner();
         assert_eq!(suits(&tuner, 20_000), None, "nothing was seen yet");
-        for (items, is_cold) in [(1, true), (1, false), (4, true), (4, false), (8, false), (6, false), (2, false)] {
+        for (items, is_cold) in
+            [(1, true), (1, false), (4, true), (4, false), (8, false), (6, false), (2, false)]
+        {
             for _ in 0..5 {
                 tuner.handle_observation(&observation(items, is_cold));
             }

@@ -34,7 +34,8 @@ pub use job::{
 pub use progress::{Progress, Snapshot};
 pub use run::{Invoke, RunContext, cancel_unrun, run, stop_elsewhere};
 pub use spec::{
-    ChunkPlan, DataFormat, Engine, InputSpec, JobSpec, Learn, Location, OperatingPoint, OutputSpec, StepFunctions,
+    ChunkPlan, DataFormat, Engine, InputSpec, JobSpec, Learn, Location, OperatingPoint, OutputSpec,
+    StepFunctions,
 };
 pub use store::{Store, StoredFile};
 /// What a model takes and gives; part of [`RunContext`].

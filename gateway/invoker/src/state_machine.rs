@@ -186,7 +186,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_state_machine_is_refused_by_name() {
-        for arn in ["", "penstock-bulk", "arn:aws:lambda:us-east-1:1:function:f", "arn:aws:states::1:stateMachine:m"] {
+        for arn in
+            ["", "penstock-bulk", "arn:aws:lambda:us-east-1:1:function:f", "arn:aws:states::1:stateMachine:m"]
+        {
             let error = StateMachine::new(arn).await.unwrap_err().to_string();
             assert!(error.contains(&format!("`{arn}`")), "{error}");
         }

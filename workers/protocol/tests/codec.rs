@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use workers_protocol::{
-    Answer, CHUNK_REFERENCE_LIMIT_BYTES, ChunkReceipt, ChunkReference, Datatype, ItemError, ItemErrorCode, ItemShapes, ModelManifest, PROTOCOL_VERSION, ProtocolError,
-    Report, Request, RequestHeader, Tensor, TensorChunks, encoded_item_len,
+    Answer, CHUNK_REFERENCE_LIMIT_BYTES, ChunkReceipt, ChunkReference, Datatype, ItemError, ItemErrorCode,
+    ItemShapes, ModelManifest, PROTOCOL_VERSION, ProtocolError, Report, Request, RequestHeader, Tensor,
+    TensorChunks, encoded_item_len,
 };
 
 fn header() -> RequestHeader {

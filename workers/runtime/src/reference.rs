@@ -80,8 +80,8 @@ impl Chunks {
             return Ok(ChunkReceipt { batch: 0, items: 0, errors: 0, was_there: true, report }.encode());
         }
         let request = read(store, &from, end).await?;
-        let kept = (end.saturating_duration_since(Instant::now()) / WRITE_SHARE)
-            .clamp(*WRITE.start(), *WRITE.end());
+        let kept =
+            (end.saturating_duration_since(Instant::now()) / WRITE_SHARE).clamp(*WRITE.start(), *WRITE.end());
         let answered = answer(&request, end.checked_sub(kept).unwrap_or(started))?;
         let Answered { payload, batch, items, errors, report } = answered;
         within(end, store.put(&to, payload.into())).await.map_err(unavailable)?;
@@ -103,8 +103,10 @@ fn refused(error: impl std::fmt::Display) -> Diagnostic {
 async fn read(store: &dyn ObjectStore, from: &Path, end: Instant) -> Result<Bytes, Diagnostic> {
     let found = within(end, store.get(from)).await.map_err(unavailable)?;
     if found.meta.size > LAMBDA_PAYLOAD_LIMIT_BYTES as u64 {
-        let text =
-            format!("`{from}` has {} bytes, a batch has at most {LAMBDA_PAYLOAD_LIMIT_BYTES}", found.meta.size);
+        let text = format!(
+            "`{from}` has {} bytes, a batch has at most {LAMBDA_PAYLOAD_LIMIT_BYTES}",
+            found.meta.size
+        );
         return Err(diagnostic("InvalidRequest", text));
     }
     within(end, found.bytes()).await.map_err(unavailable)
@@ -160,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_batch_is_no_reference() {
-        let batch = br#"{"v":1,"batch":1,"model":"m","model_version":"1","process_count":1,"ids":[],"inputs":[]}"#;
+        let batch =
+            br#"{"v":1,"batch":1,"model":"m","model_version":"1","process_count":1,"ids":[],"inputs":[]}"#;
         assert_eq!(Chunks::new(None).reference(batch).unwrap(), None);
     }
 }

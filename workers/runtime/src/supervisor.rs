@@ -41,10 +41,8 @@ pub(crate) fn run(
     let mut pool = Pool::new(control, zygote.as_raw(), anonymous_bytes, resident_bytes);
     pool.fork_first();
     let handler = Handler::new(folder.manifest.clone(), pool, settings.memory_mib, started.elapsed());
-    let worker = Rc::new(Worker {
-        handler: RefCell::new(handler),
-        chunks: Chunks::new(settings.chunks.as_deref()),
-    });
+    let worker =
+        Rc::new(Worker { handler: RefCell::new(handler), chunks: Chunks::new(settings.chunks.as_deref()) });
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let worker = Rc::clone(&worker);
         async move { worker.invoke(&event).await }

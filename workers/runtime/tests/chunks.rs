@@ -138,7 +138,11 @@ fn what_cannot_be_read_is_a_function_error_with_a_type() {
     let mut sandbox = sandbox(folder.path(), address);
     bucket.lock().unwrap().objects.insert("/work/jobs/j/requests/bad.json".to_owned(), b"{\"v\":1}".to_vec());
     let outside = ChunkReference { request: "s3://other/jobs/x".to_owned(), ..reference("bad") };
-    let cases = [(reference("none"), "ChunkMissing"), (reference("bad"), "InvalidRequest"), (outside, "ChunkRefused")];
+    let cases = [
+        (reference("none"), "ChunkMissing"),
+        (reference("bad"), "InvalidRequest"),
+        (outside, "ChunkRefused"),
+    ];
     for (reference, expected) in cases {
         match sandbox.invoke(reference.encode(), Duration::from_secs(20)) {
             Reply::Error(_, body) => assert!(body.contains(expected), "{body}"),

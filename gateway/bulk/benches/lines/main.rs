@@ -16,8 +16,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use gateway_bulk::{
-    ChunkPlan, ColumnCodec, DataFormat, Engine, InputSpec, JobSpec, JobState, Location, OperatingPoint, OutputSpec,
-    Owner, Progress, RunContext, Store, Unshared, run,
+    ChunkPlan, ColumnCodec, DataFormat, Engine, InputSpec, JobSpec, JobState, Location, OperatingPoint,
+    OutputSpec, Owner, Progress, RunContext, Store, Unshared, run,
 };
 use gateway_contract::{Architecture, PriceTable};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering};

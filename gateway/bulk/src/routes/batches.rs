@@ -13,14 +13,14 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use super::auth::owner;
+use super::envelope::Envelope;
 use super::error::RouteError;
 use super::page::{Page, list as page_object};
-use super::envelope::Envelope;
 use super::{Api, Endpoint, NotServed, disk, envelope, files, objects, publish};
 use crate::estimate::sketch;
 use crate::{
-    BulkError, DataFormat, Engine, FileId, InputSpec, Job, JobId, JobSpec, JobState, Location, OutputSpec, Owner,
-    StoredFile, unix_millis,
+    BulkError, DataFormat, Engine, FileId, InputSpec, Job, JobId, JobSpec, JobState, Location, OutputSpec,
+    Owner, StoredFile, unix_millis,
 };
 
 type Answer = Result<Json<Value>, RouteError>;

@@ -114,7 +114,9 @@ impl Runner {
                 Some(halt)
             }
             Followed::Ended(Status::Ended { error, cause }) if error != TOO_MANY_FAILURES => {
-                let text = format!("execution `{name}` ended with {error}: {cause}; run the job again to start another");
+                let text = format!(
+                    "execution `{name}` ended with {error}: {cause}; run the job again to start another"
+                );
                 Some(Halt::Failed(JobFailure::new("execution_failed", text)))
             }
             Followed::Ended(_) => None,
@@ -218,10 +220,7 @@ impl Runner {
         }
         joined(cutting.await)??;
         if count > 0 {
-            manifest
-                .write_all(b"]\n")
-                .and_then(|()| manifest.flush())
-                .map_err(BulkError::io(what()))?;
+            manifest.write_all(b"]\n").and_then(|()| manifest.flush()).map_err(BulkError::io(what()))?;
             folder.put_manifest(&path).await?;
         }
         Ok(Ok(count))
@@ -314,9 +313,10 @@ impl Runner {
                     break;
                 };
                 let (folder, span, items) = (folder.clone(), chunk.span, chunk.items);
-                let found = tokio::spawn(async move {
-                    if items == 0 { Ok(None) } else { folder.answer(&span).await }
-                });
+                let found =
+                    tokio::spawn(
+                        async move { if items == 0 { Ok(None) } else { folder.answer(&span).await } },
+                    );
                 reading.push_back((chunk, found));
             }
             let Some((chunk, found)) = reading.pop_front() else { return Ok(None) };

@@ -89,7 +89,8 @@ impl Runner {
                 self.go_on(spec).await
             }
             Err(error) => {
-                let text = format!("after {count} first chunks: {error}; run it again with another wish to go on");
+                let text =
+                    format!("after {count} first chunks: {error}; run it again with another wish to go on");
                 Ok(Some(Halt::Failed(JobFailure::new("wish_impossible", text))))
             }
         }
@@ -258,8 +259,11 @@ fn why(chunks: usize, gone: Duration, plan: &BulkPlan, runner_up: Option<&BulkPl
             plan.cut.parallelism
         )
     };
-    let mut text =
-        format!("learned from {chunks} first chunks in {:.0} s; what is left: {}", gone.as_secs_f64(), of(plan));
+    let mut text = format!(
+        "learned from {chunks} first chunks in {:.0} s; what is left: {}",
+        gone.as_secs_f64(),
+        of(plan)
+    );
     if let Some(plan) = runner_up {
         text.push_str(&format!("; runner-up {}", of(plan)));
     }

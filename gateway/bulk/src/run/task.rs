@@ -162,14 +162,8 @@ impl<I: Invoke> Crew<I> {
         let outcome = attempt::judge(Ok(&reply), batch_elsewhere(chunk), &all, &self.context.manifest);
         let Outcome::Answered(answer) = outcome else { return None };
         let RunContext { prices, architecture, .. } = &self.context;
-        let cost = attempt::cost(
-            &Ok(reply),
-            Some(&answer),
-            Duration::ZERO,
-            &self.point,
-            prices,
-            *architecture,
-        );
+        let cost =
+            attempt::cost(&Ok(reply), Some(&answer), Duration::ZERO, &self.point, prices, *architecture);
         work.keep(&Part::new(all), answer);
         work.parts.is_empty().then(|| (work.finish(), cost))
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_bulk::{
-    Engine, Job, JobSpec, JobState, Owner, StepFunctions, run, stop_elsewhere,
-};
+use gateway_bulk::{Engine, Job, JobSpec, JobState, Owner, StepFunctions, run, stop_elsewhere};
 use gateway_invoker::{InvokeError, Status};
 use tokio::sync::watch;
 use workers_protocol::{ItemError, ItemErrorCode};

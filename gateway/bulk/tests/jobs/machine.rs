@@ -104,8 +104,7 @@ fn write(path: &Path, data: &[u8]) {
 impl Executions for Machine {
     fn start<'a>(&'a self, name: &'a str, input: &'a str) -> ExecutionFuture<'a, ()> {
         Box::pin(async move {
-            let is_new =
-                self.executions.lock().unwrap().insert(name.to_owned(), Status::Running).is_none();
+            let is_new = self.executions.lock().unwrap().insert(name.to_owned(), Status::Running).is_none();
             assert!(is_new, "`{name}` was started twice");
             self.starts.fetch_add(1, Ordering::SeqCst);
             let input = serde_json::from_str(input).unwrap();

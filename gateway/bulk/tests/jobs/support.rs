@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gateway_bulk::{
-    ChunkPlan, ColumnCodec, DataFormat, Engine, InputSpec, Job, JobSpec, Location, OperatingPoint, OutputSpec, Owner,
-    Progress, RunContext, Store, Unshared, run,
+    ChunkPlan, ColumnCodec, DataFormat, Engine, InputSpec, Job, JobSpec, Location, OperatingPoint,
+    OutputSpec, Owner, Progress, RunContext, Store, Unshared, run,
 };
 use gateway_contract::{Architecture, Mebibytes, PriceTable};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering};
@@ -119,11 +119,8 @@ impl Function {
                         processes: vec![work],
                         ..Report::default()
                     };
-                    let metering = Metering {
-                        billed: handler + init,
-                        init: (n == 0).then_some(init),
-                        ..metering()
-                    };
+                    let metering =
+                        Metering { billed: handler + init, init: (n == 0).then_some(init), ..metering() };
                     echo(&call.request, &errors, &report, metering)
                 }
             }),
@@ -243,8 +240,8 @@ impl World {
             chunk: ChunkPlan { max_items: 10, max_request_bytes: 1 << 20 },
             parallelism: 4,
             engine: Engine::Local,
-        learn: None,
-        why: None,
+            learn: None,
+            why: None,
             input: InputSpec {
                 location: Location::Local(input.to_owned()),
                 format: format(input),

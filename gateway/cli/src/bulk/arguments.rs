@@ -170,9 +170,8 @@ impl RunArguments {
         if self.engine == EngineName::Local {
             return Ok(Engine::Local);
         }
-        let missing = |option: &str| BulkError::Usage {
-            reason: format!("`--engine step-functions` needs `{option}`"),
-        };
+        let missing =
+            |option: &str| BulkError::Usage { reason: format!("`--engine step-functions` needs `{option}`") };
         if self.max_usd.is_some() {
             let reason = "`--max-usd` needs `--engine local`: what a state machine has spent is known only when it has ended";
             return Err(BulkError::Usage { reason: reason.to_owned() });

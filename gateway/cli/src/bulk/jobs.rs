@@ -78,7 +78,9 @@ pub(super) async fn cancel(arguments: &CancelArguments) -> Result<ExitCode> {
         && let Some(executions) = executions(&job.spec.engine).await?
     {
         stop_elsewhere(&id, &*executions).await?;
-        println!("{id}: no further chunk begins in the state machine; the job's own command puts in place what was answered");
+        println!(
+            "{id}: no further chunk begins in the state machine; the job's own command puts in place what was answered"
+        );
         return Ok(ExitCode::SUCCESS);
     }
     if job.state == JobState::Cancelling {

@@ -84,7 +84,9 @@ pub(super) fn choose(
             (predicted, runner_up) = (Some(choice.plan), choice.runner_up);
         }
     } else if is_given && arguments.finish_within.is_some() {
-        bail!("with `--chunk-items`, `--processes` and `--parallelism` there is nothing left to choose for `--finish-within`");
+        bail!(
+            "with `--chunk-items`, `--processes` and `--parallelism` there is nothing left to choose for `--finish-within`"
+        );
     } else if !is_given && (arguments.finish_within.is_some() || arguments.chunk_items.is_none()) {
         learn = Some(Learn { bounds, qualifier: arguments.qualifier.clone() });
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use gateway_bulk::estimate::sketch;
 use gateway_bulk::{
-    BulkError, Engine, Executions, Job, JobId, JobSpec, JobState, Owner, Progress, RunContext, Store, Unshared, run as run_job, unix_millis,
+    BulkError, Engine, Executions, Job, JobId, JobSpec, JobState, Owner, Progress, RunContext, Store,
+    Unshared, run as run_job, unix_millis,
 };
 use gateway_invoker::{LambdaInvoker, StateMachine};
 use gateway_server::config::{Loaded, ModelSettings, load};

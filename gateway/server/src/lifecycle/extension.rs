@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use gateway_policy::share::LiveLoad;
+use optimizer_tuner::TunerState;
 
 use super::Fleet;
 use crate::config::{ModelSettings, Settings};

@@ -82,7 +82,12 @@ impl Fleet {
         let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let fleet = Self {
-            inner: Mutex::new(Inner { assembly, settings, account_concurrency: None, learned: BTreeMap::new() }),
+            inner: Mutex::new(Inner {
+                assembly,
+                settings,
+                account_concurrency: None,
+                learned: BTreeMap::new(),
+            }),
             driver,
             registry,
         };
