@@ -3,7 +3,7 @@
 The stand-in is `ministack`: it executes the state machine that `cloudformation/bulk.yaml` makes (ItemReader, Distributed Map, retries) and runs the
 worker's real bootstrap, which reads chunks from its S3 and writes answers there. What it cannot judge: permissions (it enforces none);
 MaxConcurrencyPath, ToleratedFailurePercentagePath and ResultWriter (it ignores them: it runs up to 64 chunks at a time, any failed chunk fails the
-execution, and results are not written); throttles; speed.
+execution, results are not written, and chunks of a stopped execution run on); throttles; speed.
 """
 
 from __future__ import annotations
@@ -159,16 +159,16 @@ def killed(jobs: Jobs) -> dict[str, object]:
 
 
 def cancelled(jobs: Jobs) -> dict[str, object]:
-    """Cancelling stops the execution and keeps what was answered."""
-    jobs.s3.put_object(Bucket="data", Key="long.jsonl", Body=data_set(20000))
+    """Cancelling stops the execution and keeps what was answered. The stand-in lets chunks run on that a stopped execution had begun."""
+    jobs.s3.put_object(Bucket="data", Key="long.jsonl", Body=data_set(20_000))
     process, job = jobs.start("long.jsonl", "cancelled.jsonl")
     said = subprocess.run(jobs.command("cancel", job), env=jobs.stand_in.environment, capture_output=True, text=True, check=True).stdout
     require(process.wait(120) == 1, "a cancelled job ends with 1")
     require(jobs.executions(job) == ["ABORTED"], f"executions: {jobs.executions(job)}")
     kept = jobs.lines("cancelled.jsonl")
     whole = {json.loads(line)["id"] for line in kept}
-    require(0 < len(whole) == len(kept) < 19800, f"{len(kept)} lines kept")
-    return {"lines": 20000, "kept": len(kept), "said": said.strip()}
+    require(0 < len(whole) == len(kept) <= 19_800, f"{len(kept)} lines kept")
+    return {"lines": 20_000, "kept": len(kept), "said": said.strip()}
 
 
 def main() -> int:
