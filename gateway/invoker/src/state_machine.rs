@@ -138,12 +138,17 @@ impl StateMachine {
             error: described.error.clone().unwrap_or_else(|| otherwise.to_owned()),
             cause: described.cause.clone().unwrap_or_default(),
         };
-        let status = match described.status {
-            ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Status::Running,
-            ExecutionStatus::Succeeded => Status::Succeeded,
-            ExecutionStatus::TimedOut => ended("TimedOut"),
-            ExecutionStatus::Aborted => ended("Stopped"),
-            ref other => ended(other.as_str()),
+        let is = |status: ExecutionStatus| described.status == status;
+        let status = if is(ExecutionStatus::Running) || is(ExecutionStatus::PendingRedrive) {
+            Status::Running
+        } else if is(ExecutionStatus::Succeeded) {
+            Status::Succeeded
+        } else if is(ExecutionStatus::TimedOut) {
+            ended("TimedOut")
+        } else if is(ExecutionStatus::Aborted) {
+            ended("Stopped")
+        } else {
+            ended(described.status.as_str())
         };
         let items = if status == Status::Running { self.items(&arn).await } else { None };
         Ok(Some(Execution { status, items }))
@@ -166,13 +171,11 @@ impl StateMachine {
     /// [`StateMachineError::Call`].
     pub async fn stop(&self, name: &str, cause: &str) -> Result<(), StateMachineError> {
         let call = self.client.stop_execution().execution_arn(self.execution(name)).error("Stopped");
-        match call.cause(cause).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match self.execution_of(name).await {
-                Ok(found) if found.as_ref().is_none_or(|it| it.status != Status::Running) => Ok(()),
-                _ => Err(failed("StopExecution", &error)),
-            },
-        }
+        let Err(error) = call.cause(cause).send().await else { return Ok(()) };
+        // One that has ended cannot be stopped, which is as well.
+        let found = self.execution_of(name).await?;
+        let is_running = found.is_some_and(|found| found.status == Status::Running);
+        if is_running { Err(failed("StopExecution", &error)) } else { Ok(()) }
     }
 }
 

@@ -125,11 +125,8 @@ async fn within<T>(
 
 /// Worth another try, unlike a reference that is refused.
 fn unavailable(error: object_store::Error) -> Diagnostic {
-    let error_type = match error {
-        object_store::Error::NotFound { .. } => "ChunkMissing",
-        _ => "ChunkUnavailable",
-    };
-    diagnostic(error_type, error.to_string())
+    let is_missing = matches!(error, object_store::Error::NotFound { .. });
+    diagnostic(if is_missing { "ChunkMissing" } else { "ChunkUnavailable" }, error.to_string())
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -39,6 +39,8 @@ const OBJECTS: usize = 16;
 const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// How often cancelling, the clock and whoever stops are looked at meanwhile.
 const TICK: Duration = Duration::from_millis(200);
+/// So long an execution that was started may not be seen: looking is eventually consistent.
+const APPEARS: Duration = Duration::from_secs(60);
 /// Attempts that are looked through for the last one.
 const ATTEMPTS: u32 = 1000;
 /// The error of an execution in which more chunks failed than it tolerates: the rest is run here.
@@ -242,7 +244,7 @@ impl Runner {
 
     /// Looks at an execution until it ends.
     async fn follow(&self, executions: &dyn Executions, name: &str) -> Result<Followed, BulkError> {
-        let mut wait = LOOK.0;
+        let (began, mut wait) = (Instant::now(), LOOK.0);
         loop {
             let look_again = tokio::time::Instant::now() + wait;
             while tokio::time::Instant::now() < look_again {
@@ -259,6 +261,7 @@ impl Runner {
                     }
                 }
                 Some(found) => return Ok(Followed::Ended(found.status)),
+                None if began.elapsed() < APPEARS => {}
                 None => {
                     let (error, cause) = ("Missing".to_owned(), "it is not there any more".to_owned());
                     return Ok(Followed::Ended(Status::Ended { error, cause }));

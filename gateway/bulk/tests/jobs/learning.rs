@@ -83,13 +83,16 @@ async fn who_is_too_small_to_learn_or_learns_nothing_goes_by_the_configured_plan
     assert_eq!((job.state, job.spec.chunk.max_items), (JobState::Completed, 10));
     assert!(job.spec.why.unwrap().contains("too small"));
 
+    // A twentieth of 400 lines are chunks of 1, 2, 8 and 4 items.
     let (error_type, message) = ("Runtime.ExitError".to_owned(), "it crashed".to_owned());
     let crash = InvokeError::Function { error_type, message, metering: metering() };
-    let broken = Function::new(move |call| match call.n {
-        0..20 => Act::Fail(crash.clone()),
-        _ => Act::Echo(Vec::new()),
+    let taught: Vec<String> = (0..15).map(|line| format!("text {line}")).collect();
+    let broken = Function::new(move |call| {
+        let is_broken = call.texts().iter().any(|text| taught.contains(text));
+        if is_broken { Act::Fail(crash.clone()) } else { Act::Echo(Vec::new()) }
     });
-    let job = world.run_new(&JobSpec { parallelism: 1, ..learning(&world, 400, None) }, &broken).await;
+    let job = world.run_new(&learning(&world, 400, None), &broken).await;
     assert_eq!((job.state, job.spec.chunk.max_items), (JobState::Completed, 10), "{:?}", job.failure);
-    assert!(job.counts.failed > 0 && job.counts.completed + job.counts.failed == 400);
+    assert_eq!((job.counts.failed, job.counts.completed), (15, 385));
+    assert!(job.spec.why.unwrap().contains("taught nothing"));
 }

@@ -83,10 +83,13 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         on_stop,
         "stopped at once; the same command goes on",
     );
-    let showing = tokio::spawn(bar::show(progress, std::io::stderr().is_terminal()));
+    let showing = tokio::spawn(bar::show(Arc::clone(&progress), std::io::stderr().is_terminal()));
     let ended = run_job(&store, &owner, &job.id, invoker, context).await;
     showing.abort();
     let _aborted = showing.await;
+    if let Some(plan) = progress.take_plan() {
+        eprintln!("{plan}"); // it was chosen after the bar's last look
+    }
     let job = ended?;
     store.close().await;
     print!("{}", describe(&job));
