@@ -162,7 +162,9 @@ fn a_job_without_a_profile_learns_its_plan() {
     let input = world.input(6000);
     let dry = world.run(&input, world.path("out.jsonl")).arg("--dry-run").output().unwrap();
     assert!(dry.status.success(), "{}", text(&dry));
-    for part in ["6000 lines", "the job's own first chunks", "`--profile`", "nothing was invoked"] {
+    for part in
+        ["lines, 1.0 items a line", "the job's own first chunks", "`--profile`", "nothing was invoked"]
+    {
         assert!(text(&dry).contains(part), "`{part}` in {}", text(&dry));
     }
     let report = world.path("report.json");

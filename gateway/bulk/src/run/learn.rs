@@ -246,26 +246,31 @@ fn point(learn: &Learn, before: &OperatingPoint, (memory_mib, process_count): (u
 fn why(chunks: usize, gone: Duration, plan: &BulkPlan, runner_up: Option<&BulkPlan>) -> String {
     let of = |plan: &BulkPlan| {
         format!(
-            "{:.0} s ({:.0} to {:.0}) for ${:.4} (${:.4} to ${:.4}), {} items, {} processes, {} MiB, {} at a time",
-            plan.seconds.expected,
-            plan.seconds.low,
-            plan.seconds.high,
-            plan.usd.expected,
-            plan.usd.low,
-            plan.usd.high,
+            "{} ({} to {}) for {} ({} to {}), {} items, {} processes, {} MiB, {} at a time",
+            seconds(plan.seconds.expected),
+            seconds(plan.seconds.low),
+            seconds(plan.seconds.high),
+            dollars(plan.usd.expected),
+            dollars(plan.usd.low),
+            dollars(plan.usd.high),
             plan.cut.chunk_items,
             plan.cut.process_count,
             plan.cut.memory_mib.0,
             plan.cut.parallelism
         )
     };
-    let mut text = format!(
-        "learned from {chunks} first chunks in {:.0} s; what is left: {}",
-        gone.as_secs_f64(),
-        of(plan)
-    );
+    let gone = seconds(gone.as_secs_f64());
+    let mut text = format!("learned from {chunks} first chunks in {gone}; what is left: {}", of(plan));
     if let Some(plan) = runner_up {
         text.push_str(&format!("; runner-up {}", of(plan)));
     }
     text
+}
+
+fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.2} s") } else { format!("{seconds:.0} s") }
+}
+
+fn dollars(usd: f64) -> String {
+    if usd < 0.01 { format!("${usd:.6}") } else { format!("${usd:.4}") }
 }
