@@ -31,6 +31,7 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str], str]]:
     unit = str(DEPLOY / "systemd/penstock.service")
     sockets = [str(DEPLOY / f"systemd/{name}.socket") for name in ("penstock", "penstock-admin")]
     found = [
+        ("state machine", [sys.executable, str(DEPLOY / "check_states.py")], ""),
         ("cfn-lint", [str(TOOLS / "cfn-lint"), *names], ""),
         *[(f"sam validate {path.name}", [str(TOOLS / "sam"), "validate", "--lint", "--region", "us-east-1", "-t", str(path)], "") for path in TEMPLATES],
         ("checkov CloudFormation", [*checkov, "cloudformation", "-d", str(DEPLOY / "cloudformation")], ""),
@@ -43,6 +44,7 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str], str]]:
     if options.with_standin:
         words = ["--penstock", str(options.penstock), "--bootstrap", str(options.bootstrap), "--state-copy", options.state_copy]
         found.append(("stand-in", [str(DEPLOY / "standin.sh"), *words], ""))
+        found.append(("stand-in, bulk jobs", [str(DEPLOY / "standin-bulk.sh"), *words[:4]], ""))
     return found
 
 

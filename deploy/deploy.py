@@ -1,6 +1,6 @@
 """Deploys Penstock to AWS with CloudFormation, and takes it away again. Needs the built binaries; `deploy.sh` brings boto3.
 
-Order: bucket, packages, worker stack, memory ladder (`penstock provision`), gateway stack. Each step is idempotent: a second run
+Order: bucket, packages, with `--bulk` the state machine of bulk jobs, worker stack, memory ladder (`penstock provision`), gateway stack. Each step is idempotent: a second run
 says what is there already, one that was cut off is finished by the next. `down` goes backwards and ends with a list of what is left.
 """
 
@@ -223,8 +223,13 @@ def up(options: argparse.Namespace) -> None:
         size_mib = sum(file.stat().st_size for file in files) >> 20
         model = {"ModelBucket": bucket, "ModelPrefix": prefix, "ModelVersion": release}
         model["EphemeralStorageMiB"] = max(512, size_mib + 128)
+    work_bucket = ""
+    if options.bulk:
+        bulk = aws.deploy(f"{options.name}-bulk", "bulk.yaml", {"FunctionName": options.function, "AccessLogsBucket": storage["AccessLogsBucket"]})
+        work_bucket = bulk["WorkBucket"]
+        say(f"bulk jobs: --engine step-functions --state-machine {bulk['StateMachineArn']} --work s3://{work_bucket}/jobs")
     parameters = {
-        "FunctionName": options.function, "Architecture": options.architecture, "BaseMemoryMiB": options.base_memory,
+        "WorkBucket": work_bucket, "FunctionName": options.function, "Architecture": options.architecture, "BaseMemoryMiB": options.base_memory,
         "TimeoutSeconds": options.timeout_seconds, "CodeBucket": bucket, "CodeKey": code_key,
         "ReservedConcurrency": options.reserved_concurrency, "AlarmTopicArn": options.alarm_topic,
         "S3EndpointUrl": os.environ.get("AWS_ENDPOINT_URL", ""), "BudgetUsd": options.budget_usd, "BudgetEmail": options.budget_email, **model,
@@ -254,8 +259,10 @@ def up(options: argparse.Namespace) -> None:
 def down(options: argparse.Namespace) -> None:
     """Deletes everything, the gateway first."""
     aws = Aws(options.region)
-    for part in ("gateway", "worker"):
+    for part in ("gateway", "worker", "bulk"):
         say(f"deleting stack {options.name}-{part}")
+        if work_bucket := aws.outputs(f"{options.name}-{part}").get("WorkBucket"):
+            aws.empty(work_bucket)
         aws.delete(f"{options.name}-{part}")
     stack = f"{options.name}-storage"
     say(f"deleting stack {stack}")
@@ -295,6 +302,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     add("--reserved-concurrency", type=int, default=-1)
     add("--max-in-flight", type=int, default=100)
     add("--slo-ms", type=float, default=500.0)
+    add("--bulk", action="store_true", help="also a state machine and a bucket for `penstock bulk run --engine step-functions`")
     add("--state-copy", choices=("s3", "none"), default="s3", help="copy of what was learned, for replaced hosts")
     add("--config", help="a configuration of your own instead of the one written here; its function must be --function")
     add("--bootstrap", default=str(artifacts.ROOT / "target/release/bootstrap"))

@@ -38,6 +38,7 @@ LISTINGS = {
     "target groups": ("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupName"),
     "launch templates": ("ec2", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateName"),
     "scaling groups": ("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups", "AutoScalingGroupName"),
+    "state machines": ("stepfunctions", "list_state_machines", "stateMachines", "name"),
     "security groups": ("ec2", "describe_security_groups", "SecurityGroups", "GroupId"),
 }
 
@@ -128,7 +129,7 @@ def deploy(options: argparse.Namespace, stand_in: StandIn, model: Path, model_in
     """One deployment, into a network made for it."""
     run("up", stand_in, "--model-dir", str(model), "--model-in", model_in, "--memory", "512,1024,1769",
         "--penstock", str(options.penstock), "--bootstrap", str(options.bootstrap), "--onnxruntime", str(options.onnxruntime),
-        "--max-glibc", "2.99",  # the function runs on this machine
+        "--bulk", "--max-glibc", "2.99",  # the function runs on this machine
         "--vpc", options.vpc, "--subnets", options.subnets, "--image-parameter", "/penstock/image", "--state-copy", options.state_copy)  # fmt: skip
 
 

@@ -118,3 +118,15 @@ variable "s3_endpoint_url" {
   type        = string
   default     = ""
 }
+
+variable "bulk" {
+  description = "Whether to make the state machine and the bucket of `penstock bulk run --engine step-functions`."
+  type        = bool
+  default     = false
+}
+
+variable "bulk_work_days" {
+  description = "Days that chunks and answers are kept if no job removes them."
+  type        = number
+  default     = 14
+}

@@ -63,6 +63,22 @@ data "aws_iam_policy_document" "worker" {
       resources = ["${aws_s3_bucket.artifacts.arn}/${local.model_prefix}/*"]
     }
   }
+  dynamic "statement" {
+    for_each = local.bulk
+    content {
+      sid       = "ReadChunks"
+      actions   = ["s3:GetObject"]
+      resources = ["${aws_s3_bucket.work[statement.key].arn}/jobs/*/requests/*"]
+    }
+  }
+  dynamic "statement" {
+    for_each = local.bulk
+    content {
+      sid       = "WriteAnswers" # and see whether one is there: a chunk is not run twice
+      actions   = ["s3:GetObject", "s3:PutObject"]
+      resources = ["${aws_s3_bucket.work[statement.key].arn}/jobs/*/answers/*"]
+    }
+  }
 }
 
 resource "aws_iam_role" "worker" {
@@ -101,11 +117,12 @@ resource "aws_lambda_function" "worker" {
   }
 
   environment {
-    variables = {
+    variables = merge({
       RUST_LOG             = "warn"
+      PENSTOCK_CHUNKS      = var.bulk ? "s3://${aws_s3_bucket.work["bulk"].id}/jobs" : ""
       PENSTOCK_S3_ENDPOINT = var.s3_endpoint_url
       PENSTOCK_MODEL_S3    = local.has_model ? "s3://${aws_s3_bucket.artifacts.id}/${local.model_prefix}/${local.model_digest}" : ""
-    }
+    }, var.s3_endpoint_url == "" ? {} : { AWS_ENDPOINT_URL_S3 = var.s3_endpoint_url })
   }
 
   depends_on = [aws_cloudwatch_log_group.worker, aws_iam_role_policy.worker, aws_s3_object.model]

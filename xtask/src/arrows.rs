@@ -55,7 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("workers-protocol", &[]),
-    ("workers-runtime", &["workers-protocol"]),
+    ("workers-runtime", &["gateway-objects", "workers-protocol"]),
     ("workers-emulator", &[]),
     ("workers-profiler", &["workers-protocol"]),
     ("optimizer-changepoint", &[]),

@@ -60,6 +60,12 @@ pub enum BulkError {
     /// An object store.
     #[error("object store: {0}")]
     ObjectStore(#[from] object_store::Error),
+    /// The state machine that runs the chunks.
+    #[error(transparent)]
+    StateMachine(#[from] gateway_invoker::StateMachineError),
+    /// The job runs in a state machine, and whoever runs it here has no way to one.
+    #[error("the job runs in a state machine, which only its own command reaches")]
+    NoStateMachine,
     /// The job database.
     #[error("job database: {0}")]
     Database(#[from] sqlx::Error),

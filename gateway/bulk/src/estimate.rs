@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_contract::{Architecture, Mebibytes, PriceTable};
-use optimizer_tuner::Economics;
 pub use optimizer_tuner::bulk::{
     BulkBounds, BulkChoice, BulkCut, BulkError as PlanError, BulkPlan, Profile, ServiceKnowledge, Wish,
 };
-use optimizer_tuner::bulk::{BulkJob, choose, estimate};
+use optimizer_tuner::bulk::{BulkJob, Learned, choose, estimate};
+use optimizer_tuner::{Economics, TunerState};
+use serde::{Deserialize, Serialize};
 use workers_protocol::{LAMBDA_PAYLOAD_LIMIT_BYTES, ModelManifest, REQUEST_ENVELOPE_BYTES, encoded_item_len};
 
 use crate::chunk::most_items_by_answer;
 use crate::input::{Blob, Place, RawLine, lines};
-use crate::{BulkError, DataFormat, InputSpec, LineCodec};
+use crate::{BulkError, DataFormat, InputSpec, LineCodec, OperatingPoint};
 
 /// Lines that are looked at.
 const LOOK_LINES: u64 = 2000;
@@ -69,7 +70,7 @@ pub async fn sketch(
     looked.await.map_err(|_| BulkError::Output { reason: "the reader's thread died".to_owned() })?
 }
 
-fn look(
+pub(crate) fn look(
     blob: &Blob,
     input: &InputSpec,
     manifest: &ModelManifest,
@@ -115,7 +116,7 @@ fn look(
 }
 
 /// What a plan may choose from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanBounds {
     /// Memory sizes that have an alias, ascending, at least one.
     pub memory_mib: Vec<u32>,
@@ -130,7 +131,7 @@ pub struct PlanBounds {
 }
 
 impl PlanBounds {
-    fn bulk(&self, manifest: &ModelManifest) -> BulkBounds {
+    pub(crate) fn bulk(&self, manifest: &ModelManifest) -> BulkBounds {
         let by_answer = most_items_by_answer(manifest).unwrap_or(u32::MAX).min(10_000);
         let most = (LAMBDA_PAYLOAD_LIMIT_BYTES - REQUEST_ENVELOPE_BYTES) as u64;
         BulkBounds {
@@ -174,6 +175,28 @@ pub fn plan(
     choose(knowledge, &bulk_job(sketch, None, wish), &bounds.bulk(manifest), &economics)
 }
 
+/// Items of a chunk that suit an input at a given place, by what a gateway's tuner has learned of the model: the chunk of the fastest plan that costs at
+/// most 2 % more than the cheapest. `None`: nothing was learned that says it.
+#[must_use]
+pub fn learned_chunk_items(
+    state: &TunerState,
+    sketch: &InputSketch,
+    point: &OperatingPoint,
+    bounds: &PlanBounds,
+    manifest: &ModelManifest,
+    prices: &PriceTable,
+    architecture: Architecture,
+) -> Option<u32> {
+    let bounds = PlanBounds {
+        memory_mib: vec![point.memory_mib],
+        process_count: Some(point.process_count),
+        ..bounds.clone()
+    };
+    let learned = Learned::from_state(state, &bounds.bulk(manifest))?;
+    let choice = plan(&learned, sketch, Wish::default(), &bounds, manifest, prices, architecture).ok()?;
+    Some(choice.plan.cut.chunk_items)
+}
+
 /// What a given cut would take.
 ///
 /// # Errors
@@ -190,4 +213,123 @@ pub fn predict(
     let economics = Economics { prices: prices.clone(), architecture, month_gb_seconds: 0.0 };
     let job = bulk_job(sketch, None, Wish::default());
     estimate(knowledge, &job, cut, &bounds.bulk(manifest), &economics)
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_contract::{
+        ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceObservation, ServiceOutcome,
+        ServiceTimeTable, ServingPlan, Timestamp,
+    };
+    use optimizer_tuner::{Tuner, TunerSettings};
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn tuner() -> Tuner {
+        let plan = ServingPlan {
+            model: ModelId(0),
+            revision: PlanRevision(1),
+            parent: None,
+            packing: PackingPolicy::Deadline,
+            max_batch_size: 8,
+            max_queue_delay: 30 * MS,
+            max_in_flight: 60,
+            queue_capacity_items: 10_000,
+            queue_capacity_bytes: 1 << 28,
+            max_request_payload_bytes: 6_000_000,
+            max_response_payload_bytes: 6_000_000,
+            slo_latency: 300 * MS,
+            deadline_margin: 10 * MS,
+            service_time_upper: ServiceTimeTable::new(vec![(1, 40 * MS), (8, 120 * MS)]).unwrap(),
+            rungs: vec![Rung {
+                max_items: 8,
+                qualifier: "mem-1769".to_owned(),
+                memory_mib: Mebibytes(1769),
+                process_count: 1,
+            }],
+            canary: None,
+            hold_out: None,
+            retry: RetryLimits::default(),
+        };
+        let economics = Economics {
+            prices: PriceTable::default(),
+            architecture: Architecture::X86_64,
+            month_gb_seconds: 0.0,
+        };
+        Tuner::new(TunerSettings::default(), plan, economics).unwrap()
+    }
+
+    /// A batch of live traffic: 50 ms, and 20 ms an item.
+    fn observation(items: u32, is_cold: bool) -> ServiceObservation {
+        let handler = 50 * MS + 20 * MS * items;
+        let init = is_cold.then_some(400 * MS);
+        ServiceObservation {
+            at: Timestamp::ZERO,
+            revision: PlanRevision(1),
+            is_canary: false,
+            is_hold_out: false,
+            outcome: ServiceOutcome::Completed,
+            items,
+            memory_mib: Mebibytes(1769),
+            process_count: 1,
+            shard_padded_units: u64::from(items),
+            work_units: u64::from(items),
+            handler,
+            billed: handler + MS + init.unwrap_or_default(),
+            billed_is_estimate: false,
+            round_trip: handler + 5 * MS,
+            init,
+            max_memory_used: None,
+            process_restarts: 0,
+        }
+    }
+
+    #[test]
+    fn live_traffic_teaches_the_chunk_of_a_batch() {
+        let manifest = ModelManifest::parse(
+            "name = 'm'\nversion = '1'\nengine = 'identity'\n\
+             inputs = [{ name = 'x', datatype = 'BYTES', shape = [1] }]\noutputs = [{ name = 'y', datatype = 'FP32', shape = [2] }]",
+        )
+        .unwrap();
+        let point = OperatingPoint {
+            function: "f".to_owned(),
+            qualifier: "mem-1769".to_owned(),
+            memory_mib: 1769,
+            process_count: 1,
+        };
+        let bounds = PlanBounds {
+            memory_mib: Vec::new(),
+            process_count: None,
+            chunk_items: None,
+            parallelism: 20,
+            longest_chunk: Duration::from_secs(30),
+        };
+        let suits = |tuner: &Tuner, lines: u64| {
+            let sketch = InputSketch {
+                lines,
+                is_exact: true,
+                items_per_line: 1.0,
+                request_bytes_per_item: 100.0,
+                faulty_share: 0.0,
+            };
+            let prices = PriceTable::default();
+            let state = tuner.save();
+            learned_chunk_items(&state, &sketch, &point, &bounds, &manifest, &prices, Architecture::X86_64)
+        };
+        let mut tuner = tuner();
+        assert_eq!(suits(&tuner, 20_000), None, "nothing was seen yet");
+        for (items, is_cold) in
+            [(1, true), (1, false), (4, true), (4, false), (8, false), (6, false), (2, false)]
+        {
+            for _ in 0..5 {
+                tuner.handle_observation(&observation(items, is_cold));
+            }
+        }
+        let chunk = suits(&tuner, 20_000).unwrap();
+        // The fixed 50 ms are a loss of 2 % at 125 items, and no chunk may take longer than 30 s.
+        assert!((60..=1500).contains(&chunk), "{chunk}");
+        assert!(suits(&tuner, 100).unwrap() <= 100);
+    }
 }

@@ -10,6 +10,7 @@ mod chunk;
 mod codec;
 mod error;
 pub mod estimate;
+mod executions;
 mod input;
 mod job;
 mod output;
@@ -25,13 +26,17 @@ pub use codec::{
     push_elements, push_string,
 };
 pub use error::BulkError;
+pub use executions::{ExecutionFuture, Executions};
 pub use input::line_id;
 pub use job::{
     FileId, Job, JobCost, JobCounts, JobFailure, JobId, JobState, LineProblem, Owner, UnixMillis, unix_millis,
 };
 pub use progress::{Progress, Snapshot};
-pub use run::{Holder, Invoke, RunContext, cancel_unrun, run};
-pub use spec::{ChunkPlan, DataFormat, InputSpec, JobSpec, Location, OperatingPoint, OutputSpec};
+pub use run::{Holder, Invoke, RunContext, cancel_unrun, run, stop_elsewhere};
+pub use spec::{
+    ChunkPlan, DataFormat, Engine, InputSpec, JobSpec, Learn, Location, OperatingPoint, OutputSpec,
+    StepFunctions,
+};
 pub use store::{Store, StoredFile};
 /// What a model takes and gives; part of [`RunContext`].
 pub use workers_protocol::ModelManifest;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{JobCost, JobCounts, JobState};
+use crate::{JobCost, JobCounts, JobSpec, JobState};
 
 /// A look at a running job.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub window: u32,
     /// Invocations that Lambda throttled, in this run.
     pub throttled: u64,
+    /// Chunks that an execution elsewhere has done, and all that it was given; `None` while there is none.
+    pub elsewhere: Option<(u64, u64)>,
     /// Items answered per second in this run; 0 before the first.
     pub items_per_second: f64,
     /// Time until the last line, at this rate; `None` before there is one.
@@ -37,6 +39,8 @@ struct Inner {
     snapshot: Snapshot,
     /// When the first invocation of this run began, and what had been done by then.
     begun: Option<(Instant, JobCounts)>,
+    /// A plan that nobody has been told of.
+    plan: Option<String>,
 }
 
 impl Default for Progress {
@@ -48,10 +52,11 @@ impl Default for Progress {
             in_flight: 0,
             window: 0,
             throttled: 0,
+            elsewhere: None,
             items_per_second: 0.0,
             time_left: None,
         };
-        Self { inner: Mutex::new(Inner { snapshot, begun: None }) }
+        Self { inner: Mutex::new(Inner { snapshot, begun: None, plan: None }) }
     }
 }
 
@@ -72,6 +77,26 @@ impl Progress {
                 (lines_per_second > 0.0).then(|| Duration::from_secs_f64(left as f64 / lines_per_second));
         }
         snapshot
+    }
+
+    /// What was chosen since the last call: how a plan that was to be learned turned out, for people.
+    #[must_use]
+    pub fn take_plan(&self) -> Option<String> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).plan.take()
+    }
+
+    /// A plan was chosen.
+    pub(crate) fn planned(&self, spec: &JobSpec) {
+        let text = format!(
+            "plan: chunks of {} items in {} processes of {} MiB (`{}`), {} at a time\n{}",
+            spec.chunk.max_items,
+            spec.point.process_count,
+            spec.point.memory_mib,
+            spec.point.qualifier,
+            spec.parallelism,
+            spec.why.as_deref().unwrap_or_default()
+        );
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).plan = Some(text);
     }
 
     /// Changes it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gateway_contract::Mebibytes;
 use serde::{Deserialize, Serialize};
 
+use crate::estimate::PlanBounds;
 use crate::{BulkError, UnixMillis};
 
 /// A job's request. Nothing of it changes while it runs, but for the operating point if `is_adaptive`.
@@ -22,6 +23,15 @@ pub struct JobSpec {
     pub chunk: ChunkPlan,
     /// Parallel invocations, at least 1.
     pub parallelism: u32,
+    /// Who runs the chunks.
+    #[serde(default)]
+    pub engine: Engine,
+    /// Point, chunk and parallelism are to be chosen from what the job's own first chunks teach; `None`: they are as they are wanted.
+    #[serde(default)]
+    pub learn: Option<Learn>,
+    /// How point, chunk and parallelism were chosen, for people.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Where the lines are.
     pub input: InputSpec,
     /// Where answers go.
@@ -43,6 +53,37 @@ pub struct JobSpec {
     /// Caller's notes.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Who runs the chunks of a job. Both cut it alike, send the same to the same worker, and write the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// This process invokes the function.
+    #[default]
+    Local,
+    /// A state machine does; what it leaves is finished by this process.
+    StepFunctions(StepFunctions),
+}
+
+/// What a plan is chosen from, once the first chunks have taught what the model takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learn {
+    /// Sizes to choose from.
+    pub bounds: PlanBounds,
+    /// Alias or version whatever the memory; `None`: `mem-…`.
+    pub qualifier: Option<String>,
+}
+
+/// A state machine of AWS Step Functions that takes chunks (`deploy/stepfunctions/bulk.asl.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepFunctions {
+    /// Its ARN.
+    pub state_machine: String,
+    /// `s3://bucket/prefix` below which chunks and answers lie while the job runs. The worker must be allowed to use it (`PENSTOCK_CHUNKS`).
+    pub work: String,
+    /// Chunks that may fail, of a hundred, before the execution is given up: 0 to 100. More: a broken function is paid for longer.
+    pub tolerated_failure_percentage: u32,
 }
 
 /// Where and how invocations run.

@@ -157,6 +157,55 @@ fn a_dry_run_says_what_it_would_take_and_invokes_nothing() {
 }
 
 #[test]
+fn a_job_without_a_profile_learns_its_plan() {
+    let world = World::start();
+    let input = world.input(6000);
+    let dry = world.run(&input, world.path("out.jsonl")).arg("--dry-run").output().unwrap();
+    assert!(dry.status.success(), "{}", text(&dry));
+    for part in
+        ["lines, 1.0 items a line", "the job's own first chunks", "`--profile`", "nothing was invoked"]
+    {
+        assert!(text(&dry).contains(part), "`{part}` in {}", text(&dry));
+    }
+    let report = world.path("report.json");
+    let output = world
+        .run(&input, world.path("out.jsonl"))
+        .args(["--finish-within", "10m", "--json"])
+        .arg(&report)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(sorted(&world.path("out.jsonl")).len(), 6000);
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    let why = report["why"].as_str().unwrap();
+    assert!(why.starts_with("learned from ") && text(&output).contains(why), "{}", text(&output));
+    assert!(report["parallelism"].as_u64().unwrap() <= 3, "no more than was allowed: {report}");
+    assert!(report["chunk"]["max_items"].as_u64().unwrap() > 32, "cheap items want large chunks: {report}");
+}
+
+#[test]
+fn wrong_engines_are_refused_by_name() {
+    let world = World::start();
+    let input = world.input(5);
+    let arn = "arn:aws:states:us-east-1:1:stateMachine:m";
+    for (words, part) in [
+        (&["--work", "s3://w/jobs"][..], "needs `--state-machine`"),
+        (&["--state-machine", arn], "needs `--work`"),
+        (&["--state-machine", arn, "--work", "jobs"], "must be s3://bucket/prefix"),
+        (&["--state-machine", arn, "--work", "s3://w/jobs", "--max-usd", "1"], "needs `--engine local`"),
+    ] {
+        let mut command = world.run(&input, world.path("out.jsonl"));
+        let output = command.args(["--engine", "step-functions"]).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains(part), "`{part}` in {}", text(&output));
+    }
+    let mut command = world.run(&input, world.path("out.jsonl"));
+    command.args(["--engine", "step-functions", "--state-machine", "m", "--work", "s3://w/jobs"]);
+    let output = command.output().unwrap();
+    assert!(text(&output).contains("`m` is no ARN of a state machine"), "{}", text(&output));
+}
+
+#[test]
 fn whole_requests_are_answered_as_the_gateway_answers_them() {
     let world = World::start();
     let input = world.path("requests.jsonl");

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod chunk;
 mod datatype;
 mod error;
 mod generation;
@@ -14,6 +15,7 @@ mod request;
 mod tensor;
 
 pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report};
+pub use chunk::{CHUNK_REFERENCE_LIMIT_BYTES, ChunkReceipt, ChunkReference};
 pub use datatype::Datatype;
 pub use error::ProtocolError;
 pub use generation::{GenerationOutput, GenerationSpec};

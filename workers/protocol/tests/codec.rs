@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use workers_protocol::{
-    Answer, Datatype, ItemError, ItemErrorCode, ItemShapes, ModelManifest, PROTOCOL_VERSION, ProtocolError,
-    Report, Request, RequestHeader, Tensor, TensorChunks, encoded_item_len,
+    Answer, CHUNK_REFERENCE_LIMIT_BYTES, ChunkReceipt, ChunkReference, Datatype, ItemError, ItemErrorCode,
+    ItemShapes, ModelManifest, PROTOCOL_VERSION, ProtocolError, Report, Request, RequestHeader, Tensor,
+    TensorChunks, encoded_item_len,
 };
 
 fn header() -> RequestHeader {
@@ -170,4 +171,27 @@ proptest! {
         let tensor = Tensor { name: "t".into(), datatype: Datatype::Bytes, item_shapes: ItemShapes::Same(vec![2]), data: Bytes::from(payload) };
         let _ = tensor.item_ranges(3);
     }
+}
+
+#[test]
+fn a_reference_and_its_receipt_round_trip_and_nothing_else_is_a_reference() {
+    let reference =
+        ChunkReference { request: "s3://work/j/requests/1".into(), answer: "s3://work/j/answers/1".into() };
+    assert_eq!(ChunkReference::decode(&reference.encode()).unwrap(), Some(reference.clone()));
+    let receipt = ChunkReceipt {
+        batch: 7,
+        items: 2,
+        errors: 1,
+        was_there: false,
+        report: Report { handler_us: 5, ..Report::default() },
+    };
+    assert_eq!(ChunkReceipt::decode(&receipt.encode()).unwrap(), receipt);
+    assert_eq!(ChunkReference::decode(&header().encode(&[], &[])).unwrap(), None);
+    let long = ChunkReference { request: "x".repeat(CHUNK_REFERENCE_LIMIT_BYTES), ..reference.clone() };
+    assert_eq!(ChunkReference::decode(&long.encode()).unwrap(), None);
+    let other = String::from_utf8(reference.encode()).unwrap().replacen("\"v\":1", "\"v\":99", 1);
+    assert!(matches!(
+        ChunkReference::decode(other.as_bytes()),
+        Err(ProtocolError::VersionMismatch { theirs: 99, .. })
+    ));
 }

@@ -1,12 +1,11 @@
-//! One invocation: read, check, cut, run, answer.
+//! One batch: read, check, cut, run, answer.
 //!
-//! What fails an invocation as a whole is a function error with a type that the gateway can tell apart; everything else is an
-//! error of an item. Deliberately absent: the Runtime API (see `supervisor`), processes (see `pool`).
+//! What fails a batch as a whole is a function error with a type that the gateway can tell apart; everything else is an
+//! error of an item. Deliberately absent: the Runtime API (see `supervisor`), batches that lie elsewhere (see `reference`), processes (see `pool`).
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde_json::value::RawValue;
+use lambda_runtime::Diagnostic;
 use workers_protocol::{
     ItemError, ItemErrorCode, LAMBDA_PAYLOAD_LIMIT_BYTES, ModelManifest, ProtocolError, Report, Request,
     RequestHeader, WorkUnit,
@@ -27,7 +26,19 @@ const MARGIN: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=D
 /// Invocations between two samples of the sandbox's memory, which cost milliseconds each.
 const INVOCATIONS_PER_MEMORY_SAMPLE: u64 = 256;
 
-/// What answers invocations.
+/// A batch that was answered.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Encoded, at most what Lambda gives.
+    pub(crate) payload: Vec<u8>,
+    pub(crate) batch: u64,
+    /// Items with a value, and with an error.
+    pub(crate) items: usize,
+    pub(crate) errors: usize,
+    pub(crate) report: Report,
+}
+
+/// What answers batches.
 #[derive(Debug)]
 pub(crate) struct Handler {
     manifest: ModelManifest,
@@ -45,13 +56,16 @@ impl Handler {
         Self { manifest, pool, memory_mib, init, invocations: 0, guess }
     }
 
-    /// Answers one invocation.
-    pub(crate) fn invoke(&mut self, event: &LambdaEvent<Box<RawValue>>) -> Result<Box<RawValue>, Diagnostic> {
-        let started = Instant::now();
-        let request =
-            Request::decode(event.payload.get().as_bytes()).map_err(|error| protocol_error(&error))?;
+    /// Answers one batch of an invocation that began at `started` and must end at `end`.
+    pub(crate) fn answer(
+        &mut self,
+        payload: &[u8],
+        started: Instant,
+        end: Instant,
+    ) -> Result<Answered, Diagnostic> {
+        let request = Request::decode(payload).map_err(|error| protocol_error(&error))?;
         self.check(&request.header)?;
-        let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let left = end.saturating_duration_since(Instant::now());
         let process_count = request.header.process_count as usize;
         let (header, ids) = (request.header, request.ids);
         let batch = Batch::new(&self.manifest, request.inputs, ids.len());
@@ -63,9 +77,17 @@ impl Handler {
         self.learn(&batch, &collected);
         let errors = item_errors(&ids, &batch, &collected);
         let report = self.report(&collected, started, ids.is_empty());
-        let answer = merge::encode_answer(header.batch, &ids, &self.manifest, &collected, &errors, &report)
+        let payload = merge::encode_answer(header.batch, &ids, &self.manifest, &collected, &errors, &report)
             .map_err(|error| diagnostic("ModelFailed", error.to_string()))?;
-        into_payload(answer)
+        if payload.len() > LAMBDA_PAYLOAD_LIMIT_BYTES {
+            let text = format!(
+                "the answer has {} bytes, Lambda takes {LAMBDA_PAYLOAD_LIMIT_BYTES}; send fewer items",
+                payload.len()
+            );
+            return Err(diagnostic("ResponseTooLarge", text));
+        }
+        let (items, errors) = (ids.len() - errors.len(), errors.len());
+        Ok(Answered { payload, batch: header.batch, items, errors, report })
     }
 
     fn check(&self, header: &RequestHeader) -> Result<(), Diagnostic> {
@@ -201,19 +223,7 @@ fn item_errors(ids: &[u64], batch: &Batch, collected: &Collected) -> Vec<ItemErr
     errors
 }
 
-fn into_payload(answer: Vec<u8>) -> Result<Box<RawValue>, Diagnostic> {
-    if answer.len() > LAMBDA_PAYLOAD_LIMIT_BYTES {
-        let text = format!(
-            "the answer has {} bytes, Lambda takes {LAMBDA_PAYLOAD_LIMIT_BYTES}; send fewer items",
-            answer.len()
-        );
-        return Err(diagnostic("ResponseTooLarge", text));
-    }
-    let text = String::from_utf8(answer).map_err(|error| diagnostic("InternalError", error.to_string()))?;
-    RawValue::from_string(text).map_err(|error| diagnostic("InternalError", error.to_string()))
-}
-
-fn protocol_error(error: &ProtocolError) -> Diagnostic {
+pub(crate) fn protocol_error(error: &ProtocolError) -> Diagnostic {
     let error_type = match error {
         ProtocolError::VersionMismatch { .. } => "ProtocolVersionMismatch",
         ProtocolError::Malformed { .. }
@@ -226,7 +236,7 @@ fn protocol_error(error: &ProtocolError) -> Diagnostic {
     diagnostic(error_type, error.to_string())
 }
 
-fn diagnostic(error_type: &str, error_message: String) -> Diagnostic {
+pub(crate) fn diagnostic(error_type: &str, error_message: String) -> Diagnostic {
     Diagnostic { error_type: error_type.to_owned(), error_message }
 }
 

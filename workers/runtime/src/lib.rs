@@ -18,6 +18,7 @@ mod model;
 mod model_loop;
 mod model_process;
 mod pool;
+mod reference;
 mod settings;
 mod shard;
 mod supervisor;

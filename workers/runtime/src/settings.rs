@@ -15,6 +15,8 @@ pub struct Settings {
     pub memory_mib: u64,
     /// Whether the identity engine obeys fault words (`PENSTOCK_IDENTITY_FAULTS=1`). For tests.
     pub identity_faults: bool,
+    /// Where chunks may lie that come by reference (`PENSTOCK_CHUNKS`, `s3://bucket/prefix`); `None`: nowhere, they are refused.
+    pub chunks: Option<String>,
     /// What to log (`RUST_LOG`), default warnings and errors.
     pub log_filter: String,
 }
@@ -33,6 +35,7 @@ impl Settings {
                 .and_then(|value| value.parse().ok())
                 .unwrap_or(0),
             identity_faults: lookup("PENSTOCK_IDENTITY_FAULTS").as_deref() == Some("1"),
+            chunks: lookup("PENSTOCK_CHUNKS").filter(|value| !value.is_empty()),
             log_filter: lookup("RUST_LOG").unwrap_or_else(|| "warn".into()),
         }
     }

@@ -16,8 +16,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use gateway_bulk::{
-    ChunkPlan, ColumnCodec, DataFormat, InputSpec, JobSpec, JobState, Location, OperatingPoint, OutputSpec,
-    Owner, Progress, RunContext, Store, Unshared, run,
+    ChunkPlan, ColumnCodec, DataFormat, Engine, InputSpec, JobSpec, JobState, Location, OperatingPoint,
+    OutputSpec, Owner, Progress, RunContext, Store, Unshared, run,
 };
 use gateway_contract::{Architecture, PriceTable};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering};
@@ -119,6 +119,9 @@ fn spec(input: PathBuf, folder: &Path) -> JobSpec {
         },
         chunk: ChunkPlan { max_items: 1000, max_request_bytes: 4 << 20 },
         parallelism: 8,
+        engine: Engine::Local,
+        learn: None,
+        why: None,
         input: InputSpec {
             location: Location::Local(input),
             format: DataFormat::Jsonl,
@@ -158,6 +161,7 @@ async fn main() {
         codec: Arc::new(codec),
         prices: Arc::new(PriceTable::default()),
         architecture: Architecture::X86_64,
+        executions: None,
         capacity: Arc::new(Unshared),
         progress: progress.clone(),
         spool: folder.path().to_owned(),

@@ -12,7 +12,7 @@ use std::io::{Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use self::publish::publish;
+pub(crate) use self::publish::{publish, upload};
 use crate::run::Done;
 use crate::store::Checkpoint;
 use crate::{BulkError, JobId};

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use object_store::{ObjectStoreExt, WriteMultipart};
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use tokio::runtime::Handle;
 use workers_protocol::ModelManifest;
 
@@ -54,7 +55,10 @@ pub(crate) fn publish(
 fn place(from: &Path, to: &Location) -> Result<(), BulkError> {
     match to {
         Location::Local(path) => place_local(from, path),
-        Location::S3(url) => Handle::current().block_on(upload(from, url)),
+        Location::S3(url) => {
+            let (store, key) = gateway_objects::s3(url)?;
+            Handle::current().block_on(upload(from, &*store, &key))
+        }
     }
 }
 
@@ -83,18 +87,18 @@ fn place_local(from: &Path, to: &Path) -> Result<(), BulkError> {
     copied.map_err(BulkError::io(what()))
 }
 
-async fn upload(from: &Path, url: &str) -> Result<(), BulkError> {
-    let (store, path) = gateway_objects::s3(url)?;
+/// Writes a file as an object, in parts if it is large.
+pub(crate) async fn upload(from: &Path, store: &dyn ObjectStore, key: &Key) -> Result<(), BulkError> {
     let what = || format!("read `{}`", from.display());
     let mut file = File::open(from).map_err(BulkError::io(what()))?;
     let length = file.metadata().map_err(BulkError::io(what()))?.len();
     if length <= PART_BYTES as u64 {
         let mut data = Vec::new();
         file.read_to_end(&mut data).map_err(BulkError::io(what()))?;
-        store.put(&path, data.into()).await?;
+        store.put(key, data.into()).await?;
         return Ok(());
     }
-    let mut parts = WriteMultipart::new_with_chunk_size(store.put_multipart(&path).await?, PART_BYTES);
+    let mut parts = WriteMultipart::new_with_chunk_size(store.put_multipart(key).await?, PART_BYTES);
     let mut buffer = vec![0; PART_BYTES];
     loop {
         let read = file.read(&mut buffer).map_err(BulkError::io(what()))?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -12,12 +13,14 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use super::auth::owner;
+use super::envelope::Envelope;
 use super::error::RouteError;
 use super::page::{Page, list as page_object};
 use super::{Api, Endpoint, NotServed, disk, envelope, files, objects, publish};
+use crate::estimate::sketch;
 use crate::{
-    BulkError, DataFormat, FileId, InputSpec, Job, JobId, JobSpec, JobState, Location, OutputSpec, Owner,
-    StoredFile, unix_millis,
+    BulkError, DataFormat, Engine, FileId, InputSpec, Job, JobId, JobSpec, JobState, Location, OutputSpec,
+    Owner, StoredFile, unix_millis,
 };
 
 type Answer = Result<Json<Value>, RouteError>;
@@ -131,18 +134,30 @@ async fn plan(api: &Api, owner: &Owner, asked: Create) -> Result<JobSpec, RouteE
     })?;
     let place = |id: FileId| Location::Local(disk::path_of(&api.settings.directory, &id));
     let now = unix_millis();
+    let input = InputSpec {
+        location: Location::Local(file.path),
+        format: DataFormat::Jsonl,
+        id_field: "custom_id".to_owned(),
+        columns: BTreeMap::new(),
+    };
+    let mut chunk = target.chunk;
+    // Lines are judged when the job begins: an input that cannot be looked at keeps the usual chunk.
+    let codec = Arc::new(Envelope::new(&endpoint, &JobId::random()?, target.codec.clone()));
+    if let Ok(sketch) = sketch(&input, &target.manifest, codec).await
+        && let Some(items) = api.gateway.chunk_items(&model, &target, &sketch)
+    {
+        chunk.max_items = items;
+    }
     Ok(JobSpec {
         model,
         kind: endpoint.path(),
         point: target.point,
-        chunk: target.chunk,
+        chunk,
         parallelism: api.settings.max_parallelism,
-        input: InputSpec {
-            location: Location::Local(file.path),
-            format: DataFormat::Jsonl,
-            id_field: "custom_id".to_owned(),
-            columns: BTreeMap::new(),
-        },
+        engine: Engine::Local,
+        learn: None,
+        why: None,
+        input,
         output: OutputSpec {
             location: place(FileId::random()?),
             format: DataFormat::Jsonl,

@@ -8,6 +8,7 @@ use gateway_policy::share::Share;
 use workers_protocol::ModelManifest;
 
 use super::{BodyCodec, Endpoint};
+use crate::estimate::InputSketch;
 use crate::{ChunkPlan, JobState, OperatingPoint};
 
 /// How a job's lines are run, as the gateway would run them now.
@@ -45,6 +46,12 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     /// The model is not served, or does not fit the endpoint.
     fn target(&self, endpoint: &Endpoint, model: &str) -> Result<Target, NotServed>;
+
+    /// Items of a chunk that suit an input, by what live traffic has taught of the model; `None`: those of [`Self::target`].
+    fn chunk_items(&self, model: &str, target: &Target, sketch: &InputSketch) -> Option<u32> {
+        let _ = (model, target, sketch);
+        None
+    }
 
     /// Where jobs are counted.
     fn telemetry(&self) -> &dyn JobTelemetry;

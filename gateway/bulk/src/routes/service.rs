@@ -305,6 +305,7 @@ impl<I: Invoke> Runner<I> {
             codec: Arc::new(Envelope::new(&endpoint, id, codec)),
             prices,
             architecture,
+            executions: None,
             capacity: Arc::new(self.gate.clone()),
             progress: known.progress.clone(),
             holder: Some(Holder { name: self.me.clone(), seizes }),

@@ -5,7 +5,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use gateway_contract::{Architecture, PriceTable};
+use gateway_contract::{
+    Architecture, Mebibytes, PlanRevision, PriceTable, ServiceObservation, ServiceOutcome, Timestamp,
+};
 use gateway_invoker::{InvocationReply, InvokeError, Metering, RefusedCause, UnknownCause};
 use workers_protocol::{
     Answer, ItemErrorCode, ItemShapes, ModelManifest, ProtocolError, RequestHeader, TensorChunks,
@@ -219,6 +221,59 @@ fn refine(metering: Metering, answer: &Answer) -> Metering {
     let init = if answer.report.cold { answer.report.init_us } else { 0 };
     let billed = Duration::from_micros(answer.report.handler_us.saturating_add(init));
     Metering { init: answer.report.cold.then(|| Duration::from_micros(init)), ..Metering::estimate(billed) }
+}
+
+/// What an invocation teaches about the operating point that ran it.
+pub(crate) fn observation(
+    result: &Result<InvocationReply, InvokeError>,
+    answer: Option<&Answer>,
+    items: u32,
+    took: Duration,
+    point: &OperatingPoint,
+) -> ServiceObservation {
+    let metering = match (result, answer) {
+        (Ok(reply), Some(answer)) => refine(reply.metering, answer),
+        (Ok(reply), None) => reply.metering,
+        (Err(error), _) => error.metering().copied().unwrap_or_default(),
+    };
+    let outcome = match result {
+        Ok(_) if answer.is_some() => ServiceOutcome::Completed,
+        Ok(_) => ServiceOutcome::FunctionError,
+        Err(InvokeError::Function { error_type, message, .. })
+            if error_type.contains("OutOfMemory") || message.contains("signal: killed") =>
+        {
+            ServiceOutcome::OutOfMemory
+        }
+        Err(InvokeError::Function { .. }) => ServiceOutcome::FunctionError,
+        Err(_) => ServiceOutcome::NotRun,
+    };
+    let report = answer.map(|answer| &answer.report);
+    let processes = report.map_or(&[][..], |report| &report.processes);
+    let cold = report.filter(|report| report.cold).map(|report| Duration::from_micros(report.init_us));
+    let init = metering.init.or(cold);
+    let billed = metering.billed.saturating_sub(init.unwrap_or_default());
+    ServiceObservation {
+        at: Timestamp::ZERO,
+        revision: PlanRevision(0),
+        is_canary: false,
+        is_hold_out: false,
+        outcome,
+        items,
+        memory_mib: metering.memory.unwrap_or(point.memory()),
+        process_count: point.process_count,
+        shard_padded_units: processes.iter().map(|process| process.padded_units).max().unwrap_or(0),
+        work_units: processes.iter().map(|process| process.work_units).sum(),
+        handler: report
+            .map(|report| Duration::from_micros(report.handler_us))
+            .filter(|told| !told.is_zero())
+            .unwrap_or(billed),
+        billed: metering.billed,
+        billed_is_estimate: metering.is_estimate,
+        round_trip: took,
+        init,
+        max_memory_used: metering.max_memory_used.filter(|&used| used > Mebibytes(0)),
+        process_restarts: report.map_or(0, |report| report.process_restarts),
+    }
 }
 
 /// What the error file says of an item's error.

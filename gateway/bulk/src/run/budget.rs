@@ -45,6 +45,11 @@ impl Budget {
         self.cost
     }
 
+    /// Somebody else's invocation, paid for by the job, cost this.
+    pub(crate) fn spend(&mut self, cost: &JobCost) {
+        self.cost.add(cost);
+    }
+
     /// What an invocation of so many items may cost.
     fn expected_usd(&self, items: u32) -> f64 {
         self.dearest

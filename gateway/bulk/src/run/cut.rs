@@ -48,12 +48,17 @@ pub(crate) struct Cutter {
     pub(crate) shared: Arc<Shared>,
     pub(crate) max_request_bytes: u64,
     pub(crate) mode: Mode,
+    /// Items of each chunk, after the last of which it is cut no further; `None`: chunks of `shared.max_items` to the end.
+    pub(crate) sizes: Option<Vec<u32>>,
     pub(crate) sender: mpsc::Sender<Chunk>,
 }
 
 impl Cutter {
     /// Cuts until the end, or until nobody takes chunks any more. Blocks.
-    pub(crate) fn run(self, checkpoint: &Checkpoint) -> Result<(), BulkError> {
+    pub(crate) fn run(mut self, checkpoint: &Checkpoint) -> Result<(), BulkError> {
+        if let Some(sizes) = &mut self.sizes {
+            sizes.reverse();
+        }
         for gap in gaps(checkpoint) {
             let mut reader = lines(&self.blob, &self.spec, gap.from)?;
             if !self.cut(&mut *reader, gap)? {
@@ -64,12 +69,15 @@ impl Cutter {
     }
 
     fn room(&self) -> Room {
-        let max_items = self.shared.max_items.load(Ordering::Relaxed);
+        let max_items = match &self.sizes {
+            Some(sizes) => sizes.last().copied().unwrap_or(1),
+            None => self.shared.max_items.load(Ordering::Relaxed),
+        };
         Room::new(Bounds::new(max_items, self.max_request_bytes, &self.manifest), &self.manifest)
     }
 
     /// False once nobody takes chunks.
-    fn cut(&self, reader: &mut dyn Lines, gap: Gap) -> Result<bool, BulkError> {
+    fn cut(&mut self, reader: &mut dyn Lines, gap: Gap) -> Result<bool, BulkError> {
         let mut raw = RawLine::default();
         let mut open = Open::new(gap.from, self.room());
         while reader.next(&mut raw)? {
@@ -120,11 +128,17 @@ impl Cutter {
         }
     }
 
-    fn send(&self, open: &mut Open) -> bool {
+    /// Sends what is open; false if no more is wanted.
+    fn send(&mut self, open: &mut Open) -> bool {
         let next = open.next;
         let full = std::mem::replace(open, Open::new(next, self.room()));
         let Some(chunk) = full.close() else { return true };
-        self.sender.blocking_send(chunk).is_ok()
+        let is_taken = self.sender.blocking_send(chunk).is_ok();
+        if let Some(sizes) = &mut self.sizes {
+            sizes.pop();
+            open.room = self.room();
+        }
+        is_taken && self.sizes.as_ref().is_none_or(|sizes| !sizes.is_empty())
     }
 }
 

@@ -11,7 +11,10 @@ mod attempt;
 mod budget;
 mod commit;
 mod cut;
+mod folder;
+mod hand_over;
 mod invoke;
+mod learn;
 mod phases;
 mod shared;
 mod task;
@@ -27,7 +30,7 @@ use workers_protocol::ModelManifest;
 pub use self::invoke::Invoke;
 use self::phases::Runner;
 pub(crate) use self::task::Done;
-use crate::{BulkError, Capacity, Job, JobId, LineCodec, Owner, Progress, Store};
+use crate::{BulkError, Capacity, Executions, Job, JobId, LineCodec, Owner, Progress, Store};
 
 /// What a runner needs beside the job itself.
 #[derive(Clone)]
@@ -40,6 +43,8 @@ pub struct RunContext {
     pub prices: Arc<PriceTable>,
     /// Of the function, for its price.
     pub architecture: Architecture,
+    /// The state machine of jobs that another engine runs; `None`: such jobs are refused.
+    pub executions: Option<Arc<dyn Executions>>,
     /// Who else wants concurrency.
     pub capacity: Arc<dyn Capacity>,
     /// Where progress is shown.
@@ -89,6 +94,14 @@ pub async fn run<I: Invoke>(
     }
     Runner::take(store, id, context).await?.run(invoker).await?;
     store.job(owner, id).await
+}
+
+/// Stops what a state machine runs of a job, if anything. What it answered is put in place by the job's own next [`run`].
+///
+/// # Errors
+/// Step Functions.
+pub async fn stop_elsewhere(id: &JobId, executions: &dyn Executions) -> Result<(), BulkError> {
+    hand_over::stop(id, executions).await
 }
 
 /// Ends a job that is `cancelling` and has no runner: what was answered is put in place. Plain lines only need no codec for that.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use gateway_contract::Mebibytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::budget::Budget;
 use super::commit::Committer;
 use super::cut::{Cutter, Mode};
+use super::folder::Folder;
 use super::shared::{Halt, Shared};
 use super::task::{Crew, Done};
 use super::watch::watch;
@@ -19,20 +21,20 @@ use crate::chunk::{Bounds, Chunk};
 use crate::input::{Blob, Survey, survey};
 use crate::output::{Spool, SpoolLock, publish};
 use crate::store::{Taken, Verdict};
-use crate::{BulkError, JobFailure, JobId, JobState, LineFault, LineProblem, Store, unix_millis};
+use crate::{BulkError, Engine, JobFailure, JobId, JobState, LineFault, LineProblem, Store, unix_millis};
 
 /// Chunks that wait to be run, and finished ones that wait to be written.
-const QUEUE: usize = 4;
+pub(super) const QUEUE: usize = 4;
 /// Longest invocation that Lambda permits.
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
 /// One run of one job.
 pub(super) struct Runner {
-    store: Store,
-    context: RunContext,
-    taken: Taken,
-    spool: Spool,
-    begun: Instant,
+    pub(super) store: Store,
+    pub(super) context: RunContext,
+    pub(super) taken: Taken,
+    pub(super) spool: Spool,
+    pub(super) begun: Instant,
 }
 
 /// How a phase ended.
@@ -87,6 +89,9 @@ impl Runner {
             Err(error @ (BulkError::Io { .. } | BulkError::ObjectStore(_) | BulkError::Output { .. })) => {
                 JobFailure::new("storage", error.to_string())
             }
+            Err(error @ (BulkError::StateMachine(_) | BulkError::NoStateMachine)) => {
+                JobFailure::new("execution_failed", error.to_string())
+            }
             Err(error) => return Err(error),
         };
         self.fail(&failure).await
@@ -110,7 +115,14 @@ impl Runner {
     /// Validates and answers; gives what becomes of the job, or nothing if the run is over for now.
     async fn answer_all<I: Invoke>(&mut self, invoker: I) -> Result<Option<Verdict>, BulkError> {
         let job = &self.taken.job;
+        let engine = job.spec.engine.clone();
         if job.state == JobState::Cancelling {
+            if let (Engine::StepFunctions(to), Some(before)) = (&engine, &self.taken.fingerprint) {
+                let blob = Blob::open(&job.spec.input.location).await?;
+                if blob.fingerprint() == before {
+                    self.call_back(to, &blob, &invoker).await?;
+                }
+            }
             return Ok(Some(Verdict::Cancelled));
         }
         if job.spec.expires_at.is_some_and(|at| unix_millis() >= at) {
@@ -133,12 +145,32 @@ impl Runner {
         if self.move_on(JobState::InProgress, None).await? == JobState::Cancelling {
             return Ok(Some(Verdict::Cancelled));
         }
-        match self.answer(blob, invoker).await? {
+        if let Some(learn) = self.taken.job.spec.learn.clone()
+            && let Some(halt) = self.learn(&learn, &blob, &invoker).await?
+        {
+            return self.halted_by(halt).await;
+        }
+        let handed = match &engine {
+            Engine::Local => None,
+            Engine::StepFunctions(to) => self.hand_over(to, &blob, &invoker).await?,
+        };
+        let halt = match handed {
+            Some(halt) => Some(halt),
+            None => self.answer(blob, invoker).await?,
+        };
+        match halt {
             None => Ok(Some(Verdict::Completed)),
-            Some(Halt::Cancelled) => Ok(Some(Verdict::Cancelled)),
-            Some(Halt::Expired) => Ok(Some(Verdict::Expired)),
-            Some(Halt::Stopped) => Ok(None),
-            Some(Halt::Failed(failure)) => {
+            Some(halt) => self.halted_by(halt).await,
+        }
+    }
+
+    /// What becomes of a job that was halted; nothing if the run is over for now.
+    async fn halted_by(&self, halt: Halt) -> Result<Option<Verdict>, BulkError> {
+        match halt {
+            Halt::Cancelled => Ok(Some(Verdict::Cancelled)),
+            Halt::Expired => Ok(Some(Verdict::Expired)),
+            Halt::Stopped => Ok(None),
+            Halt::Failed(failure) => {
                 self.fail(&failure).await?;
                 Ok(None)
             }
@@ -199,25 +231,21 @@ impl Runner {
     async fn answer<I: Invoke>(&mut self, blob: Blob, invoker: I) -> Result<Option<Halt>, BulkError> {
         let spec = &self.taken.job.spec;
         let bounds = Bounds::new(spec.chunk.max_items, spec.chunk.max_request_bytes, &self.context.manifest);
-        let longest_usd = self.context.prices.duration_usd(
-            self.context.architecture,
-            spec.point.memory(),
-            LONGEST_INVOCATION,
-        ) + self.context.prices.request_usd();
-        let budget = Budget::new(spec.max_usd, self.taken.job.cost, longest_usd);
+        let budget = self.budget(spec.point.memory());
         let shared = Arc::new(Shared::new(spec.parallelism, bounds.max_items, budget));
         let crew = Arc::new(Crew {
             invoker,
             context: self.context.clone(),
             point: spec.point.clone(),
             shared: Arc::clone(&shared),
-            batches: AtomicU64::new(1),
+            batches: Arc::new(AtomicU64::new(1)),
             is_numbered: spec.output.is_sorted,
+            lessons: None,
         });
         let parallelism = spec.parallelism.max(1) as usize;
         let watching = tokio::spawn(watch(Arc::clone(&shared), self.context.stop.clone(), spec.expires_at));
         let (chunks, cutting) =
-            self.cut(blob, Arc::clone(&shared), Mode::Answer(Arc::clone(&self.context.codec)));
+            self.cut(blob, Arc::clone(&shared), Mode::Answer(Arc::clone(&self.context.codec)), None);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writing = tokio::spawn(self.committer(Arc::clone(&shared)).run(receiver));
         dispatch(&crew, chunks, sender, parallelism).await;
@@ -232,12 +260,21 @@ impl Runner {
         Ok(shared.halted())
     }
 
+    /// What may be spent from now on, by functions of up to this memory.
+    pub(super) fn budget(&self, memory: Mebibytes) -> Budget {
+        let RunContext { prices, architecture, .. } = &self.context;
+        let longest_usd =
+            prices.duration_usd(*architecture, memory, LONGEST_INVOCATION) + prices.request_usd();
+        Budget::new(self.taken.job.spec.max_usd, self.taken.job.cost, longest_usd)
+    }
+
     /// Starts the cutter.
-    fn cut(
+    pub(super) fn cut(
         &self,
         blob: Blob,
         shared: Arc<Shared>,
         mode: Mode,
+        sizes: Option<Vec<u32>>,
     ) -> (mpsc::Receiver<Chunk>, tokio::task::JoinHandle<Result<(), BulkError>>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let cutter = Cutter {
@@ -247,13 +284,14 @@ impl Runner {
             shared,
             max_request_bytes: self.taken.job.spec.chunk.max_request_bytes,
             mode,
+            sizes,
             sender,
         };
         let checkpoint = self.taken.checkpoint.clone();
         (receiver, tokio::task::spawn_blocking(move || cutter.run(&checkpoint)))
     }
 
-    fn committer(&self, shared: Arc<Shared>) -> Committer {
+    pub(super) fn committer(&self, shared: Arc<Shared>) -> Committer {
         Committer {
             store: self.store.clone(),
             taken: self.taken.clone(),
@@ -272,7 +310,7 @@ impl Runner {
         let blob = Blob::open(&self.taken.job.spec.input.location).await?;
         let budget = Budget::new(None, self.taken.job.cost, 0.0);
         let shared = Arc::new(Shared::new(1, u32::MAX, budget));
-        let (mut chunks, cutting) = self.cut(blob, Arc::clone(&shared), Mode::GiveUp(fault));
+        let (mut chunks, cutting) = self.cut(blob, Arc::clone(&shared), Mode::GiveUp(fault), None);
         let mut committer = self.committer(shared);
         while let Some(chunk) = chunks.recv().await {
             let mut done = Done { span: Some(chunk.span), ..Done::default() };
@@ -302,6 +340,11 @@ impl Runner {
         tracing::info!(job = %self.taken.job.id, state = %verdict.state(), completed = self.taken.job.counts.completed,
             failed = self.taken.job.counts.failed, usd = self.taken.job.cost.usd, "bulk job ended");
         self.spool.clone().remove();
+        if let Engine::StepFunctions(to) = &self.taken.job.spec.engine
+            && let Err(error) = async { Folder::open(&to.work, &self.taken.job.id)?.remove().await }.await
+        {
+            tracing::warn!(work = to.work, %error, "the folder of a finished job stays in S3");
+        }
         Ok(())
     }
 
@@ -332,7 +375,7 @@ pub(super) async fn end_cancelled(store: &Store, id: &JobId, spool: &Path) -> Re
     Ok(())
 }
 
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, BulkError> {
+pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, BulkError> {
     result.map_err(|_| BulkError::Output { reason: "a task of the runner died".to_owned() })
 }
 

@@ -190,6 +190,11 @@ impl Shared {
         lock(&self.budget).cost()
     }
 
+    /// Somebody else's invocation, paid for by the job, cost this.
+    pub(crate) fn spend(&self, cost: &JobCost) {
+        lock(&self.budget).spend(cost);
+    }
+
     /// Invocations under way, and how many may be.
     pub(crate) fn load(&self) -> (u32, u32) {
         let window = lock(&self.window);

@@ -4,12 +4,13 @@
 //! blamed. An unknown outcome is tried once more. A throttled part waits and goes again. A value is kept once it is there.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gateway_invoker::Invocation;
+use gateway_contract::ServiceObservation;
+use gateway_invoker::{Invocation, InvocationReply, Metering};
 use workers_protocol::{Answer, ItemErrorCode, RequestHeader, Tensor};
 
 use super::attempt::{self, Outcome, Side};
@@ -17,7 +18,7 @@ use super::shared::{Halt, Shared};
 use super::{Invoke, RunContext};
 use crate::chunk::{Chunk, WorkLine};
 use crate::store::Span;
-use crate::{AnsweredLine, AnsweredTensor, LineFault, OperatingPoint};
+use crate::{AnsweredLine, AnsweredTensor, JobCost, LineFault, OperatingPoint};
 
 /// Tries of an item that fails alone.
 const LONE_TRIES: u32 = 2;
@@ -31,10 +32,15 @@ pub(crate) struct Crew<I> {
     pub(crate) point: OperatingPoint,
     pub(crate) shared: Arc<Shared>,
     /// Names attempts.
-    pub(crate) batches: AtomicU64,
+    pub(crate) batches: Arc<AtomicU64>,
     /// Whether output lines carry their number, for sorting.
     pub(crate) is_numbered: bool,
+    /// What its invocations teach, if anybody wants to know.
+    pub(crate) lessons: Option<Lessons>,
 }
+
+/// What invocations have taught, in any order.
+pub(crate) type Lessons = Arc<Mutex<Vec<ServiceObservation>>>;
 
 /// A chunk all of whose lines have an outcome.
 #[derive(Debug, Default)]
@@ -105,7 +111,6 @@ struct Work<'c, I> {
 impl<I: Invoke> Crew<I> {
     /// Runs a chunk; `None` if the run was halted before it ended.
     pub(crate) async fn run(&self, chunk: &Chunk) -> Option<Done> {
-        let first = attempt::first_items(chunk);
         let max_items = self.shared.max_items.load(Ordering::Relaxed).max(1);
         // Usually one part; a line of many items may make more.
         let mut parts: Vec<Part> = (0..chunk.items)
@@ -113,13 +118,60 @@ impl<I: Invoke> Crew<I> {
             .map(|from| Part::new(from..chunk.items.min(from.saturating_add(max_items))))
             .collect();
         parts.reverse();
-        let items = vec![Item::Waiting; chunk.items as usize];
-        let mut work = Work { crew: self, chunk, first, parts, items, kept: Vec::new(), unknown_outcomes: 0 };
+        let mut work = Work { parts, ..self.work(chunk) };
         while let Some(part) = work.parts.pop() {
             work.attempt(part).await?;
         }
         Some(work.finish())
     }
+}
+
+impl<I: Invoke> Crew<I> {
+    fn work<'c>(&'c self, chunk: &'c Chunk) -> Work<'c, I> {
+        let items = vec![Item::Waiting; chunk.items as usize];
+        let first = attempt::first_items(chunk);
+        Work { crew: self, chunk, first, parts: Vec::new(), items, kept: Vec::new(), unknown_outcomes: 0 }
+    }
+
+    fn header(&self, batch: u64) -> RequestHeader {
+        RequestHeader {
+            batch,
+            model: self.context.manifest.name.clone(),
+            model_version: self.context.manifest.version.clone(),
+            process_count: self.point.process_count,
+            ..RequestHeader::default()
+        }
+    }
+
+    /// The payload of a whole chunk, for somebody else to send.
+    pub(crate) fn request(&self, chunk: &Chunk) -> Vec<u8> {
+        let first = attempt::first_items(chunk);
+        let header = self.header(batch_elsewhere(chunk));
+        attempt::encode(chunk, &first, &(0..chunk.items), &header, &self.context.manifest)
+    }
+
+    /// Takes the answer to [`Self::request`], with what it cost. `None`: it is no answer to this chunk, or leaves something to be run.
+    pub(crate) fn adopt(&self, chunk: &Chunk, payload: Option<Bytes>) -> Option<(Done, JobCost)> {
+        let mut work = self.work(chunk);
+        if chunk.items == 0 {
+            return Some((work.finish(), JobCost::default()));
+        }
+        let metering = Metering::estimate(Duration::ZERO);
+        let reply = InvocationReply { payload: payload?, executed_version: None, metering };
+        let all = 0..chunk.items;
+        let outcome = attempt::judge(Ok(&reply), batch_elsewhere(chunk), &all, &self.context.manifest);
+        let Outcome::Answered(answer) = outcome else { return None };
+        let RunContext { prices, architecture, .. } = &self.context;
+        let cost =
+            attempt::cost(&Ok(reply), Some(&answer), Duration::ZERO, &self.point, prices, *architecture);
+        work.keep(&Part::new(all), answer);
+        work.parts.is_empty().then(|| (work.finish(), cost))
+    }
+}
+
+/// The batch id of a chunk that somebody else sends: whoever cuts the job again finds the same.
+const fn batch_elsewhere(chunk: &Chunk) -> u64 {
+    chunk.span.first_line + 1
 }
 
 impl<I: Invoke> Work<'_, I> {
@@ -133,13 +185,7 @@ impl<I: Invoke> Work<'_, I> {
         };
         context.progress.begin();
         let batch = self.crew.batches.fetch_add(1, Ordering::Relaxed);
-        let header = RequestHeader {
-            batch,
-            model: context.manifest.name.clone(),
-            model_version: context.manifest.version.clone(),
-            process_count: point.process_count,
-            ..RequestHeader::default()
-        };
+        let header = self.crew.header(batch);
         let payload = attempt::encode(self.chunk, &self.first, &part.items, &header, &context.manifest);
         let invocation = Invocation {
             function: point.function.as_str().into(),
@@ -152,6 +198,10 @@ impl<I: Invoke> Work<'_, I> {
         let outcome = attempt::judge(result.as_ref(), batch, &part.items, &context.manifest);
         let answer = if let Outcome::Answered(answer) = &outcome { Some(answer) } else { None };
         let cost = attempt::cost(&result, answer, took, point, &context.prices, context.architecture);
+        if let Some(lessons) = &self.crew.lessons {
+            let lesson = attempt::observation(&result, answer, part.len(), took, point);
+            lessons.lock().unwrap_or_else(PoisonError::into_inner).push(lesson);
+        }
         let throttled = matches!(outcome, Outcome::Later { throttled: true, .. });
         if throttled {
             place.throttled();

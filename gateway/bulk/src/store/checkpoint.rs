@@ -13,7 +13,7 @@ use sqlx::Row;
 
 use super::jobs::{read_job, to_json};
 use super::{Store, corrupt, signed, unsigned};
-use crate::{BulkError, Job, JobCost, JobCounts, JobFailure, JobId, JobState, unix_millis};
+use crate::{BulkError, Job, JobCost, JobCounts, JobFailure, JobId, JobSpec, JobState, unix_millis};
 
 /// Consecutive lines of the input: `lines` of them from line `first_line` (from 0), which lie from `start` to `end` in its positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,6 +230,17 @@ impl Store {
                 .bind(taken.epoch)
                 .execute(&self.pool)
                 .await?;
+        still_ours(taken, updated.rows_affected())
+    }
+
+    /// Writes what the job is asked for anew: its plan was chosen.
+    pub(crate) async fn set_spec(&self, taken: &Taken, spec: &JobSpec) -> Result<(), BulkError> {
+        let updated = sqlx::query("UPDATE bulk_jobs SET spec = $1 WHERE id = $2 AND epoch = $3")
+            .bind(to_json(spec)?)
+            .bind(taken.job.id.as_str())
+            .bind(taken.epoch)
+            .execute(&self.pool)
+            .await?;
         still_ours(taken, updated.rows_affected())
     }
 

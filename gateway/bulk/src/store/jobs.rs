@@ -136,18 +136,20 @@ impl Store {
         self.job(owner, id).await
     }
 
-    /// Gives a job other dollars to spend, for its next run.
+    /// Gives a job other dollars to spend, and another time to end in, for its next run. The time is a wish: it counts while the plan is
+    /// still to be chosen.
     ///
     /// # Errors
     /// [`BulkError::NotFound`].
-    pub async fn set_budget(
+    pub async fn set_wish(
         &self,
         owner: &Owner,
         id: &JobId,
+        finish_within: Option<Duration>,
         max_usd: Option<f64>,
     ) -> Result<Job, BulkError> {
         let job = self.job(owner, id).await?;
-        let spec = JobSpec { max_usd, ..job.spec };
+        let spec = JobSpec { max_usd, finish_within, ..job.spec };
         sqlx::query("UPDATE bulk_jobs SET spec = $1 WHERE id = $2")
             .bind(to_json(&spec)?)
             .bind(id.as_str())

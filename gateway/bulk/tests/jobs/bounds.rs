@@ -18,7 +18,7 @@ async fn max_usd_is_never_passed_and_more_of_it_goes_on() {
     assert!(job.cost.usd <= spec.max_usd.unwrap(), "{} of {:?}", job.cost.usd, spec.max_usd);
     assert_eq!(job.cost.invocations, 30);
     assert_eq!(job.counts.completed, 300);
-    let job = world.store.set_budget(&Owner::local(), &job.id, None).await.unwrap();
+    let job = world.store.set_wish(&Owner::local(), &job.id, None, None).await.unwrap();
     let job = world.run(&job, &function).await;
     assert_eq!(job.state, JobState::Completed);
     assert_eq!(function.calls(), 100, "nothing is paid for twice");

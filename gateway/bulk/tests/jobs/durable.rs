@@ -178,7 +178,7 @@ async fn another_input_than_it_began_with_is_refused() {
     let job = world.run_new(&spec, &Function::echo()).await;
     assert_eq!(job.counts.completed, 30);
     world.input(99);
-    let job = world.store.set_budget(&Owner::local(), &job.id, None).await.unwrap();
+    let job = world.store.set_wish(&Owner::local(), &job.id, None, None).await.unwrap();
     let job = world.run(&job, &Function::echo()).await;
     assert_eq!(job.state, JobState::Failed);
     assert!(job.failure.unwrap().message.contains("changed"));

@@ -3,8 +3,11 @@
 
 mod bounds;
 mod durable;
+mod elsewhere;
 mod faults;
 mod formats;
 mod killed;
+mod learning;
+mod machine;
 mod postgres;
 mod support;

@@ -10,13 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gateway_bulk::{
-    ChunkPlan, ColumnCodec, DataFormat, InputSpec, Job, JobSpec, Location, OperatingPoint, OutputSpec, Owner,
-    Progress, RunContext, Store, Unshared, run,
+    ChunkPlan, ColumnCodec, DataFormat, Engine, InputSpec, Job, JobSpec, Location, OperatingPoint,
+    OutputSpec, Owner, Progress, RunContext, Store, Unshared, run,
 };
 use gateway_contract::{Architecture, Mebibytes, PriceTable};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering};
 use tokio::sync::watch;
-use workers_protocol::{Answer, ItemError, ModelManifest, Report, Request, TensorChunks};
+use workers_protocol::{Answer, ItemError, ModelManifest, ProcessReport, Report, Request, TensorChunks};
 
 use crate::postgres::Server;
 
@@ -50,6 +50,8 @@ type Script = dyn Fn(&Call) -> Act + Send + Sync;
 pub(crate) struct Function {
     script: Arc<Script>,
     takes: Duration,
+    /// What an item is said to take.
+    says: Option<Duration>,
     pub(crate) calls: Arc<AtomicUsize>,
     /// Items of each invocation.
     pub(crate) sizes: Arc<Mutex<Vec<usize>>>,
@@ -62,6 +64,7 @@ impl Function {
         Self {
             script: Arc::new(script),
             takes: Duration::ZERO,
+            says: None,
             calls: Arc::default(),
             sizes: Arc::default(),
             running: Arc::default(),
@@ -75,6 +78,11 @@ impl Function {
 
     pub(crate) fn taking(self, takes: Duration) -> Self {
         Self { takes, ..self }
+    }
+
+    /// Says that each item takes so long, and the first invocation a second of INIT more; none does.
+    pub(crate) fn saying(self, item: Duration) -> Self {
+        Self { says: Some(item), ..self }
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -92,7 +100,30 @@ impl Function {
         self.running.fetch_sub(1, Ordering::SeqCst);
         match act {
             Act::Fail(error) => Err(error),
-            Act::Echo(errors) => Ok(echo(&call.request, &errors)),
+            Act::Echo(errors) => Ok(match self.says {
+                None => echo(&call.request, &errors, &Report::default(), metering()),
+                Some(item) => {
+                    let items = u32::try_from(call.request.ids.len()).unwrap();
+                    let handler = Duration::from_millis(5) + item * items;
+                    let init = if n == 0 { Duration::from_secs(1) } else { Duration::ZERO };
+                    let work = ProcessReport {
+                        items,
+                        work_units: items.into(),
+                        padded_units: items.into(),
+                        ..ProcessReport::default()
+                    };
+                    let report = Report {
+                        cold: n == 0,
+                        init_us: init.as_micros() as u64,
+                        handler_us: handler.as_micros() as u64,
+                        processes: vec![work],
+                        ..Report::default()
+                    };
+                    let metering =
+                        Metering { billed: handler + init, init: (n == 0).then_some(init), ..metering() };
+                    echo(&call.request, &errors, &report, metering)
+                }
+            }),
         }
     }
 }
@@ -109,7 +140,7 @@ pub(crate) fn usd_per_invocation() -> f64 {
     prices.duration_usd(Architecture::X86_64, Mebibytes(1024), BILLED) + prices.request_usd()
 }
 
-fn echo(request: &Request, errors: &[ItemError]) -> InvocationReply {
+fn echo(request: &Request, errors: &[ItemError], report: &Report, metering: Metering) -> InvocationReply {
     let kept: Vec<usize> = (0..request.ids.len())
         .filter(|&at| !errors.iter().any(|error| error.id == request.ids[at]))
         .collect();
@@ -121,8 +152,8 @@ fn echo(request: &Request, errors: &[ItemError]) -> InvocationReply {
         item_shapes: request.inputs[0].item_shapes.clone(),
         chunks: kept.iter().map(|&at| &request.inputs[0].data[ranges[at].clone()]).collect(),
     };
-    let payload = Answer::encode(request.header.batch, &ids, &[output], errors, &Report::default());
-    InvocationReply { payload: payload.into(), executed_version: None, metering: metering() }
+    let payload = Answer::encode(request.header.batch, &ids, &[output], errors, report);
+    InvocationReply { payload: payload.into(), executed_version: None, metering }
 }
 
 impl tower_service::Service<Invocation> for Function {
@@ -208,6 +239,9 @@ impl World {
             },
             chunk: ChunkPlan { max_items: 10, max_request_bytes: 1 << 20 },
             parallelism: 4,
+            engine: Engine::Local,
+            learn: None,
+            why: None,
             input: InputSpec {
                 location: Location::Local(input.to_owned()),
                 format: format(input),
@@ -241,6 +275,7 @@ impl World {
             codec: Arc::new(codec),
             prices: Arc::new(PriceTable::default()),
             architecture: Architecture::X86_64,
+            executions: None,
             capacity: Arc::new(Unshared),
             progress: self.progress.clone(),
             spool: spool.to_owned(),

@@ -42,6 +42,17 @@ async fn every_line_is_answered_once() {
 }
 
 #[tokio::test]
+async fn a_batch_takes_the_chunk_that_live_traffic_taught() {
+    let world = World::start(Duration::from_millis(1)).await;
+    *world.gateway.suits.lock().unwrap() = Some((50, 10));
+    let id = world.batch(&lines(50)).await;
+    let batch = world.end(&id).await;
+    assert_eq!(batch["status"], "completed", "{batch}");
+    assert_each_once(&world.content(&batch["output_file_id"]).await, 50);
+    assert_eq!(world.function.calls.load(Ordering::SeqCst), 5, "ten lines an invocation");
+}
+
+#[tokio::test]
 async fn bad_lines_fail_the_whole_batch_with_their_numbers() {
     let world = World::start(Duration::ZERO).await;
     let good = line("a", &json!(1));

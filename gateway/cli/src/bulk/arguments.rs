@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gateway_bulk::ModelManifest;
-use gateway_bulk::{BulkError, DataFormat, InputSpec, Location, OutputSpec};
+use gateway_bulk::{BulkError, DataFormat, Engine, InputSpec, Location, OutputSpec, StepFunctions};
 
 use super::StoreArguments;
 use crate::commands::ConfigArguments;
@@ -46,33 +46,46 @@ pub(crate) struct RunArguments {
     /// Write answers in the order of the input.
     #[arg(long)]
     sorted: bool,
-    /// Items of an invocation at most; default: chosen with `--profile`, else the plan's `max_batch_size`.
+    /// Items of an invocation at most; default: chosen, by `--profile` or by what the job's own first chunks teach.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) chunk_items: Option<u32>,
-    /// Model processes of an environment; default: chosen with `--profile`, else the plan's.
+    /// Model processes of an environment; default: chosen like `--chunk-items`, else the plan's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) processes: Option<u32>,
-    /// Memory size, MiB, by its alias `mem-…`; several to choose from with `--profile`. Default: the plan's.
+    /// Memory size, MiB, by its alias `mem-…`, or several to choose from. Default: the plan's.
     #[arg(long, value_name = "MIB,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(128..=10_240))]
     pub(super) memory: Vec<u32>,
     /// Alias or version instead of `mem-…`.
     #[arg(long, value_name = "NAME")]
     pub(super) qualifier: Option<String>,
-    /// Parallel invocations at most; default: chosen with `--profile`, else the plan's `max_in_flight`.
+    /// Parallel invocations at most; default: chosen up to the plan's `max_in_flight`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) parallelism: Option<u32>,
-    /// What is known of the model: a profile's file. Chunk, processes, memory and parallelism are then chosen for the wishes below.
+    /// What is known of the model: a profile's file. Without it the job's own first chunks teach it. Chunk, processes, memory and parallelism are then
+    /// chosen for the wishes below.
     #[arg(long, value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
     /// Wish: done within this time, such as `10m`. The cheapest plan that holds it is chosen.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) finish_within: Option<Duration>,
-    /// Dollars that must not be passed. With `--profile` also a wish: the fastest plan that holds it is chosen.
+    /// Dollars that must not be passed; where something is chosen also a wish: the fastest plan that holds it.
     #[arg(long, value_name = "USD")]
     pub(super) max_usd: Option<f64>,
     /// Give up what is left after this time, such as `24h`.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) expires_in: Option<Duration>,
+    /// Who runs the chunks: this process, or a state machine of AWS Step Functions (a Distributed Map) with the same function, chunks and files.
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = EngineName::Local)]
+    engine: EngineName,
+    /// ARN of the state machine; `deploy/cloudformation/bulk.yaml` makes one.
+    #[arg(long, value_name = "ARN", env = "PENSTOCK_STATE_MACHINE", hide_env_values = true)]
+    state_machine: Option<String>,
+    /// `s3://bucket/prefix` for chunks and answers while the state machine runs; the function's `PENSTOCK_CHUNKS`, or below it.
+    #[arg(long, value_name = "PLACE", env = "PENSTOCK_BULK_WORK", hide_env_values = true)]
+    work: Option<String>,
+    /// Chunks, of a hundred, that may fail in the state machine before its execution ends; the rest is run by this process.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+    tolerated_failures: u32,
     /// Say what it would take, and invoke nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -85,6 +98,13 @@ pub(crate) struct RunArguments {
     /// Write what it took as JSON here.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+}
+
+/// Who runs the chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum EngineName {
+    Local,
+    StepFunctions,
 }
 
 fn format(text: &str) -> Result<DataFormat, String> {
@@ -143,6 +163,32 @@ impl RunArguments {
         let location = place(&self.output)?;
         let format = self.output_format.map_or_else(|| by_ending(&location, "--output-format"), Ok)?;
         Ok(OutputSpec { location, format, is_sorted: self.sorted })
+    }
+
+    /// Who is to run the chunks.
+    pub(super) fn engine(&self) -> Result<Engine, BulkError> {
+        if self.engine == EngineName::Local {
+            return Ok(Engine::Local);
+        }
+        let missing =
+            |option: &str| BulkError::Usage { reason: format!("`--engine step-functions` needs `{option}`") };
+        if self.max_usd.is_some() {
+            let reason = "`--max-usd` needs `--engine local`: what a state machine has spent is known only when it has ended";
+            return Err(BulkError::Usage { reason: reason.to_owned() });
+        }
+        let work = self.work.clone().ok_or_else(|| missing("--work"))?;
+        match Location::parse(&work)? {
+            Location::S3(_) => {}
+            Location::Local(_) => {
+                let reason = format!("`--work` must be s3://bucket/prefix, it is `{work}`");
+                return Err(BulkError::Usage { reason });
+            }
+        }
+        Ok(Engine::StepFunctions(StepFunctions {
+            state_machine: self.state_machine.clone().ok_or_else(|| missing("--state-machine"))?,
+            work: work.trim_end_matches('/').to_owned(),
+            tolerated_failure_percentage: self.tolerated_failures,
+        }))
     }
 
     pub(super) fn errors(&self) -> Result<Location, BulkError> {

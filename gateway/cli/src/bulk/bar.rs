@@ -22,6 +22,9 @@ pub(super) async fn show(progress: Arc<Progress>, is_terminal: bool) {
     let _clears = Clear(bar.clone());
     let mut told: Option<Instant> = None;
     loop {
+        if let Some(plan) = progress.take_plan() {
+            bar.suspend(|| eprintln!("{plan}"));
+        }
         let snapshot = progress.snapshot();
         let counts = snapshot.counts;
         bar.set_length(counts.total);
@@ -46,6 +49,9 @@ impl Drop for Clear {
 }
 
 fn line(snapshot: &Snapshot) -> String {
+    if let Some((done, all)) = snapshot.elsewhere {
+        return format!("{done} of {all} chunks done by the state machine");
+    }
     let mut line = match snapshot.state {
         JobState::InProgress => {
             let left = snapshot

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use gateway_bulk::{BulkError, Job, JobId, JobState, Owner, cancel_unrun};
+use gateway_bulk::{BulkError, Engine, Job, JobId, JobState, Owner, cancel_unrun, stop_elsewhere};
 use simulator::report::number::{dollars, duration};
 
 use super::StoreArguments;
+use super::run::executions;
 
 /// Arguments of `bulk list`.
 #[derive(Debug, Args)]
@@ -73,6 +74,15 @@ pub(super) async fn cancel(arguments: &CancelArguments) -> Result<ExitCode> {
     let store = arguments.store.open().await?;
     let (owner, id) = (Owner::local(), id(&arguments.job)?);
     let mut job = store.cancel(&owner, &id).await?;
+    if job.state == JobState::Cancelling
+        && let Some(executions) = executions(&job.spec.engine).await?
+    {
+        stop_elsewhere(&id, &*executions).await?;
+        println!(
+            "{id}: no further chunk begins in the state machine; the job's own command puts in place what was answered"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     if job.state == JobState::Cancelling {
         job = match cancel_unrun(&store, &owner, &id, &arguments.store.spool()).await {
             Ok(job) => job,
@@ -92,7 +102,7 @@ pub(super) fn describe(job: &Job) -> String {
     let (counts, cost) = (job.counts, job.cost);
     let mut text = format!(
         "job {}: {}\n  lines   {} answered, {} failed, {} in all; {} items\n  cost    {}{} in {} invocations, {} of them cold; {:.1} GB-s\n  \
-         time    {}\n  output  {}\n  errors  {}\n",
+         time    {}\n  plan    {} items, {} processes of {} MiB (`{}`), {} at a time\n  output  {}\n  errors  {}\n",
         job.id,
         job.state.name().replace('_', " "),
         counts.completed,
@@ -105,9 +115,20 @@ pub(super) fn describe(job: &Job) -> String {
         cost.cold_starts,
         cost.gb_seconds,
         duration(job.active.as_secs_f64()),
+        job.spec.chunk.max_items,
+        job.spec.point.process_count,
+        job.spec.point.memory_mib,
+        job.spec.point.qualifier,
+        job.spec.parallelism,
         job.spec.output.location,
         job.spec.errors
     );
+    if let Some(why) = &job.spec.why {
+        text.push_str(&format!("  chosen  {why}\n"));
+    }
+    if let Engine::StepFunctions(to) = &job.spec.engine {
+        text.push_str(&format!("  engine  {}, executions `{}-N`\n", to.state_machine, job.id));
+    }
     if counts.unknown_outcomes > 0 {
         text.push_str(&format!(
             "  twice   {} invocations had an unknown outcome and were run once more\n",

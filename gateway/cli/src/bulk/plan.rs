@@ -1,4 +1,5 @@
-//! Where and how a job runs: what was asked for, what is chosen from a profile, and the configured plan for the rest.
+//! Where and how a job runs: what was asked for, what is chosen from a profile or to be learned from the first chunks, and the configured plan for the
+//! rest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use gateway_bulk::ModelManifest;
 use gateway_bulk::estimate::{BulkCut, BulkPlan, InputSketch, PlanBounds, Wish, plan, predict, read_profile};
-use gateway_bulk::{ChunkPlan, OperatingPoint};
+use gateway_bulk::{ChunkPlan, Learn, OperatingPoint};
 use gateway_contract::PriceTable;
 use gateway_invoker::provision::alias_name;
 use gateway_server::config::{Loaded, ModelSettings};
@@ -22,6 +23,8 @@ pub(super) struct Chosen {
     pub(super) point: OperatingPoint,
     pub(super) chunk: ChunkPlan,
     pub(super) parallelism: u32,
+    /// What is still to be chosen, from what the job's own first chunks teach.
+    pub(super) learn: Option<Learn>,
     /// What it is predicted to take, if a profile says.
     pub(super) predicted: Option<BulkPlan>,
     /// The best of another memory size or process count.
@@ -49,16 +52,15 @@ pub(super) fn choose(
     }
     let mut max_items = arguments.chunk_items.unwrap_or(model.plan.max_batch_size);
     let mut parallelism = arguments.parallelism.unwrap_or(model.plan.max_in_flight);
-    let (mut predicted, mut runner_up) = (None, None);
+    let (mut predicted, mut runner_up, mut learn) = (None, None, None);
+    let is_given =
+        arguments.chunk_items.is_some() && arguments.processes.is_some() && arguments.parallelism.is_some();
+    let bounds = bounds(arguments, loaded, point.memory_mib, model);
     if let Some(path) = &arguments.profile {
         let sketch = sketch.context("a plan needs a look at the input")?;
         let text = std::fs::read_to_string(path).with_context(|| format!("profile `{}`", path.display()))?;
         let profile = read_profile(&text).with_context(|| format!("profile `{}`", path.display()))?;
-        let bounds = bounds(arguments, loaded, point.memory_mib, model);
         let prices: &PriceTable = &loaded.settings.prices;
-        let is_given = arguments.chunk_items.is_some()
-            && arguments.processes.is_some()
-            && arguments.parallelism.is_some();
         if is_given {
             let cut = BulkCut {
                 chunk_items: max_items,
@@ -81,14 +83,18 @@ pub(super) fn choose(
             }
             (predicted, runner_up) = (Some(choice.plan), choice.runner_up);
         }
-    } else if arguments.finish_within.is_some() {
-        bail!("`--finish-within` is a wish for the planner, which needs to know the model: give `--profile`");
+    } else if is_given && arguments.finish_within.is_some() {
+        bail!(
+            "with `--chunk-items`, `--processes` and `--parallelism` there is nothing left to choose for `--finish-within`"
+        );
+    } else if !is_given && (arguments.finish_within.is_some() || arguments.chunk_items.is_none()) {
+        learn = Some(Learn { bounds, qualifier: arguments.qualifier.clone() });
     }
     if let Some(qualifier) = &arguments.qualifier {
         point.qualifier.clone_from(qualifier);
     }
     let chunk = ChunkPlan { max_items, max_request_bytes: model.plan.max_request_payload_bytes };
-    Ok(Chosen { point, chunk, parallelism, predicted, runner_up })
+    Ok(Chosen { point, chunk, parallelism, learn, predicted, runner_up })
 }
 
 fn bounds(arguments: &RunArguments, loaded: &Loaded, memory_mib: u32, model: &ModelSettings) -> PlanBounds {
@@ -131,9 +137,13 @@ impl Chosen {
                 sketch.faulty_share * 100.0
             ));
         }
-        match &self.predicted {
-            Some(plan) => text.push_str(&forecast("predicted", plan)),
-            None => text.push_str("no prediction: give `--profile` for time and dollars\n"),
+        match (&self.predicted, &self.learn) {
+            (Some(plan), _) => text.push_str(&forecast("predicted", plan)),
+            (None, Some(_)) => text.push_str(
+                "that is the configured plan, until the job's own first chunks (at most a twentieth of it) have taught what the model takes: a run then \
+                 says time and dollars, and the plan for the rest. Before anything is invoked only `--profile` can say them\n",
+            ),
+            (None, None) => text.push_str("no prediction: give `--profile` for time and dollars\n"),
         }
         if let Some(plan) = &self.runner_up {
             text.push_str(&forecast("runner-up", plan));

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use gateway_bulk::estimate::sketch;
 use gateway_bulk::{
-    Job, JobId, JobSpec, JobState, Owner, Progress, RunContext, Store, Unshared, run as run_job, unix_millis,
+    BulkError, Engine, Executions, Job, JobId, JobSpec, JobState, Owner, Progress, RunContext, Store,
+    Unshared, run as run_job, unix_millis,
 };
-use gateway_invoker::LambdaInvoker;
+use gateway_invoker::{LambdaInvoker, StateMachine};
 use gateway_server::config::{Loaded, ModelSettings, load};
 use tokio::sync::watch;
 
@@ -38,6 +39,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     let manifest = Arc::new(model.manifest.clone());
     let input = arguments.input(&manifest)?;
     let codec = codec::codec(&input, model, &manifest, &loaded.settings.http)?;
+    let engine = arguments.engine()?;
     if arguments.dry_run {
         let sketch = sketch(&input, &manifest, codec).await?;
         let chosen = choose(&arguments, &loaded, model, &manifest, Some(&sketch))?;
@@ -51,7 +53,13 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
             eprintln!("job {} goes on: {} of {} lines are done", job.id, done(&job), job.counts.total);
             job
         }
-        None => create(&arguments, &store, &owner, &loaded, model).await?,
+        None => create(&arguments, &store, &owner, &loaded, model, engine).await?,
+    };
+    let executions = executions(&job.spec.engine).await?;
+    let on_stop = if executions.is_some() {
+        "stopping; what the state machine runs goes on, and the same command takes it in"
+    } else {
+        "stopping when the invocations under way have ended; the same command goes on"
     };
     let (stop, stopped) = watch::channel(false);
     let progress = Arc::new(Progress::default());
@@ -61,6 +69,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         codec,
         prices: Arc::new(loaded.settings.prices.clone()),
         architecture: model.architecture,
+        executions,
         capacity: Arc::new(Unshared),
         progress: Arc::clone(&progress),
         spool: arguments.store.spool(),
@@ -72,13 +81,16 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         move || {
             stop.send_replace(true);
         },
-        "stopping when the invocations under way have ended; the same command goes on",
+        on_stop,
         "stopped at once; the same command goes on",
     );
-    let showing = tokio::spawn(bar::show(progress, std::io::stderr().is_terminal()));
+    let showing = tokio::spawn(bar::show(Arc::clone(&progress), std::io::stderr().is_terminal()));
     let ended = run_job(&store, &owner, &job.id, invoker, context).await;
     showing.abort();
     let _aborted = showing.await;
+    if let Some(plan) = progress.take_plan() {
+        eprintln!("{plan}"); // it was chosen after the bar's last look
+    }
     let job = ended?;
     store.close().await;
     print!("{}", describe(&job));
@@ -97,6 +109,14 @@ pub(super) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     })
 }
 
+/// The state machine of a job that has one.
+pub(super) async fn executions(engine: &Engine) -> Result<Option<Arc<dyn Executions>>, BulkError> {
+    Ok(match engine {
+        Engine::Local => None,
+        Engine::StepFunctions(to) => Some(Arc::new(StateMachine::new(&to.state_machine).await?)),
+    })
+}
+
 const fn done(job: &Job) -> u64 {
     job.counts.completed + job.counts.failed
 }
@@ -105,7 +125,7 @@ fn summary(job: &Job) -> serde_json::Value {
     serde_json::json!({
         "job": job.id, "state": job.state, "counts": job.counts, "cost": job.cost, "failure": job.failure,
         "seconds": job.active.as_secs_f64(), "point": job.spec.point, "chunk": job.spec.chunk,
-        "parallelism": job.spec.parallelism,
+        "parallelism": job.spec.parallelism, "why": job.spec.why,
     })
 }
 
@@ -119,8 +139,10 @@ async fn find(
     if let Some(id) = &arguments.resume {
         let id = JobId::parse(id).with_context(|| format!("`{id}` is no job id"))?;
         let mut job = store.job(owner, &id).await?;
-        if arguments.max_usd.is_some() && arguments.max_usd != job.spec.max_usd {
-            job = store.set_budget(owner, &id, arguments.max_usd).await?;
+        let max_usd = arguments.max_usd.or(job.spec.max_usd);
+        let finish_within = arguments.finish_within.or(job.spec.finish_within);
+        if (finish_within, max_usd) != (job.spec.finish_within, job.spec.max_usd) {
+            job = store.set_wish(owner, &id, finish_within, max_usd).await?;
         }
         return Ok(Some(job));
     }
@@ -135,8 +157,8 @@ async fn find(
     let found = store.jobs(owner, None, LOOK_BACK).await?.into_iter().find(is_same);
     let can_go_on = |job: &Job| !job.state.is_final() || (job.state == JobState::Failed && job.can_go_on());
     let Some(mut job) = found.filter(can_go_on) else { return Ok(None) };
-    if arguments.max_usd != job.spec.max_usd {
-        job = store.set_budget(owner, &job.id, arguments.max_usd).await?;
+    if (arguments.finish_within, arguments.max_usd) != (job.spec.finish_within, job.spec.max_usd) {
+        job = store.set_wish(owner, &job.id, arguments.finish_within, arguments.max_usd).await?;
     }
     Ok(Some(job))
 }
@@ -147,6 +169,7 @@ async fn create(
     owner: &Owner,
     loaded: &Loaded,
     model: &ModelSettings,
+    engine: Engine,
 ) -> Result<Job> {
     let manifest = Arc::new(model.manifest.clone());
     let input = arguments.input(&manifest)?;
@@ -167,6 +190,9 @@ async fn create(
         point: chosen.point,
         chunk: chosen.chunk,
         parallelism: chosen.parallelism,
+        engine,
+        learn: chosen.learn,
+        why: None,
         input,
         output: arguments.output()?,
         errors: arguments.errors()?,

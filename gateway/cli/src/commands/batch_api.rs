@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_bulk::estimate::{InputSketch, PlanBounds, learned_chunk_items};
 use gateway_bulk::routes::{
     BodyCodec, BodyFault, BodyRequest, Endpoint, Gate, Gateway, JobProgress, JobTelemetry, NotServed,
     RouteSettings, Target, start,
@@ -23,6 +24,8 @@ use gateway_server::telemetry::JobMetrics;
 
 /// How often live traffic is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Longest that a job's chunk may take: so long may live traffic wait for its place, and a cancel for its effect.
+const LONGEST_CHUNK: Duration = Duration::from_secs(30);
 /// Longest silence while a file is being sent.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -126,6 +129,22 @@ impl Gateway for Served {
             manifest: Arc::new(model.manifest.clone()),
             codec,
         })
+    }
+
+    fn chunk_items(&self, name: &str, target: &Target, sketch: &InputSketch) -> Option<u32> {
+        if self.config.chunk_items != 0 {
+            return None;
+        }
+        let state = self.host.learned(name)?;
+        let bounds = PlanBounds {
+            memory_mib: Vec::new(),
+            process_count: None,
+            chunk_items: None,
+            parallelism: self.config.max_parallelism,
+            longest_chunk: LONGEST_CHUNK.min(self.host.settings().invoker.invoke_timeout / 2),
+        };
+        let (point, manifest) = (&target.point, &target.manifest);
+        learned_chunk_items(&state, sketch, point, &bounds, manifest, &target.prices, target.architecture)
     }
 
     fn telemetry(&self) -> &dyn JobTelemetry {

@@ -28,7 +28,8 @@ pub struct BulkConfig {
     /// Jobs that run at a time, 1 to 64, default 4; others wait as `validating`. They share `max_parallelism`.
     #[schemars(range(min = 1, max = 64))]
     pub max_jobs: u32,
-    /// Items of one invocation of a job, 0 to 10,000, default 0: the plan's `max_batch_size`. More: fewer invocations and less overhead, until payload or
+    /// Items of one invocation of a job, 0 to 10,000, default 0: what suits the job by what the model's tuner has learned from live traffic, else the plan's
+    /// `max_batch_size`. More: fewer invocations and less overhead, until payload or
     /// function time-out end it; a failed invocation repeats more.
     #[schemars(range(min = 0, max = 10_000))]
     pub chunk_items: u32,

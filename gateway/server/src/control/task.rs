@@ -295,6 +295,7 @@ impl<S: Invoke> ControlLoop<S> {
             tracing::error!(model = %model.steered.name, %refused, "the tuner does not take the new settings; it goes on with those before");
         }
         if let Some(state) = output.state {
+            self.parts.fleet.note_learned(&model.steered.name, state.clone());
             model.last_state = Some(state);
         }
         if let Some(refit) = output.refit {

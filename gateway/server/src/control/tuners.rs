@@ -80,6 +80,9 @@ impl<S: Invoke> ControlLoop<S> {
             }
         }
         model.last_state = stored.map(|stored| stored.tuner);
+        if let Some(state) = &model.last_state {
+            self.parts.fleet.note_learned(&model.steered.name, state.clone());
+        }
         let is_steered = model.steered.policy.policy.chooses();
         let wanted = if from_stored { stored_plan } else { Some(model.steered.plan.clone()) };
         self.begin(id, true).await;

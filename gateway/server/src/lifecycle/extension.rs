@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use gateway_policy::share::LiveLoad;
+use optimizer_tuner::TunerState;
 
 use super::Fleet;
 use crate::config::{ModelSettings, Settings};
@@ -61,6 +62,12 @@ impl Host {
     #[must_use]
     pub fn catalogue(&self) -> &Arc<Catalogue> {
         &self.catalogue
+    }
+
+    /// What live traffic has taught of a model, half a minute old at most; `None`: nothing yet, or nobody learns.
+    #[must_use]
+    pub fn learned(&self, model: &str) -> Option<Arc<TunerState>> {
+        self.fleet.learned(model)
     }
 
     /// Live traffic since the last call: for one caller. `None` while the driver starts again.

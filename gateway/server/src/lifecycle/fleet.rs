@@ -1,10 +1,11 @@
 //! The served models and their plans in force, behind one lock: what a reload replaces and what the control loop steers.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServiceObservation, ServingPlan};
-use optimizer_tuner::TunerSettings;
+use optimizer_tuner::{TunerSettings, TunerState};
 use tokio::task::JoinHandle;
 
 use super::assembly::{Assembly, OutOfIds};
@@ -25,6 +26,8 @@ struct Inner {
     settings: Arc<Settings>,
     /// What the account itself says, once it is known.
     account_concurrency: Option<u32>,
+    /// What each tuner had learned when it was last saved, by model name.
+    learned: BTreeMap<String, Arc<TunerState>>,
 }
 
 /// A model as the control loop sees it.
@@ -79,7 +82,12 @@ impl Fleet {
         let (driver, liveness, supervisor) = spawn(models, invoker, catalogue.clone(), settings.driver);
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let fleet = Self {
-            inner: Mutex::new(Inner { assembly, settings, account_concurrency: None }),
+            inner: Mutex::new(Inner {
+                assembly,
+                settings,
+                account_concurrency: None,
+                learned: BTreeMap::new(),
+            }),
             driver,
             registry,
         };
@@ -117,6 +125,16 @@ impl Fleet {
     /// Takes in what the account says.
     pub(crate) fn note_account_concurrency(&self, sandboxes: u32) {
         self.lock().account_concurrency = Some(sandboxes);
+    }
+
+    /// Takes in what a tuner has learned.
+    pub(crate) fn note_learned(&self, model: &str, state: TunerState) {
+        self.lock().learned.insert(model.to_owned(), Arc::new(state));
+    }
+
+    /// What a model's tuner had learned when it was last saved, or before it was started.
+    pub(crate) fn learned(&self, model: &str) -> Option<Arc<TunerState>> {
+        self.lock().learned.get(model).cloned()
     }
 
     /// Puts another configuration into force, as a whole.
