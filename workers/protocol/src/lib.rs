@@ -13,7 +13,7 @@ mod manifest;
 mod request;
 mod tensor;
 
-pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report};
+pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report, WorkerSpan, WorkerSpanKind};
 pub use datatype::Datatype;
 pub use error::ProtocolError;
 pub use generation::{GenerationOutput, GenerationSpec};

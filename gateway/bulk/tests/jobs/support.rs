@@ -122,7 +122,12 @@ fn echo(request: &Request, errors: &[ItemError]) -> InvocationReply {
         chunks: kept.iter().map(|&at| &request.inputs[0].data[ranges[at].clone()]).collect(),
     };
     let payload = Answer::encode(request.header.batch, &ids, &[output], errors, &Report::default());
-    InvocationReply { payload: payload.into(), executed_version: None, metering: metering() }
+    InvocationReply {
+        payload: payload.into(),
+        executed_version: None,
+        request_id: None,
+        metering: metering(),
+    }
 }
 
 impl tower_service::Service<Invocation> for Function {

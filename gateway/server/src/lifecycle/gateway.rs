@@ -19,7 +19,8 @@ use crate::config::{ConfigError, Loaded, Source, changed_restart_keys, config_ha
 use crate::control::{ControlHandle, Parts, spawn as spawn_control};
 use crate::driver::{DriverHandle, Invoke, Liveness};
 use crate::http::{HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, serve as serve_http};
-use crate::telemetry::{Catalogue, HttpMetrics};
+use crate::telemetry::traces::{TraceError, TraceExporter};
+use crate::telemetry::{Catalogue, HttpMetrics, PERIOD};
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum StartError {
     /// Too many models.
     #[error(transparent)]
     OutOfIds(#[from] OutOfIds),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// A part beside the gateway's own did not start.
     #[error(transparent)]
     Extension(ExtensionError),
@@ -81,6 +85,9 @@ pub struct Gateway {
     admin: JoinHandle<()>,
     supervisor: JoinHandle<()>,
     control: JoinHandle<()>,
+    /// Tells of repeated failures that have ceased.
+    tell: JoinHandle<()>,
+    traces: Option<TraceExporter>,
     stop_extension: Stop,
 }
 
@@ -103,12 +110,25 @@ impl Gateway {
         invoker: S,
         extend: impl AsyncFnOnce(Host) -> Result<Extension, ExtensionError>,
     ) -> Result<Self, StartError> {
+        Self::start_counted(loaded, source, invoker, extend, Arc::new(Catalogue::new()?)).await
+    }
+
+    /// Like [`Gateway::start_with`], counting in a catalogue that is there already.
+    pub(super) async fn start_counted<S: Invoke>(
+        loaded: Loaded,
+        source: Source,
+        invoker: S,
+        extend: impl AsyncFnOnce(Host) -> Result<Extension, ExtensionError>,
+        catalogue: Arc<Catalogue>,
+    ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
         let (public_listener, public_address) = bind(settings.listen.public_address).await?;
         let (admin_listener, admin_address) = bind(settings.listen.admin_address).await?;
-        let catalogue = Arc::new(Catalogue::new()?);
         catalogue.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let settings = Arc::new(settings.clone());
+        let traces = settings.traces.as_ref();
+        let traces = traces.map(|traces| TraceExporter::start(traces, &catalogue)).transpose()?;
+        let (tracer, traces) = traces.unzip();
         let (fleet, liveness, supervisor) = Fleet::start(settings, invoker.clone(), &catalogue)?;
         let fleet = Arc::new(fleet);
         let driver = fleet.driver().clone();
@@ -146,7 +166,8 @@ impl Gateway {
             shared.readiness.clone(),
             http.clone(),
             telemetry.clone(),
-        );
+        )
+        .with_tracer(tracer.unwrap_or_default());
         let public_stop = CancellationToken::new();
         let stop = public_stop.clone();
         let application = PublicApplication::new(state).merge(extension.routes);
@@ -166,6 +187,13 @@ impl Gateway {
             )
             .await;
         });
+        let catalogue = shared.catalogue.clone();
+        let tell = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                catalogue.failures.tell_ceased();
+            }
+        });
         shared.readiness.set_ready();
         tracing::info!(%public_address, %admin_address, models = ?shared.model_names(), "gateway is serving");
         Ok(Self {
@@ -177,6 +205,8 @@ impl Gateway {
             admin,
             supervisor,
             control,
+            tell,
+            traces,
             stop_extension: extension.stop,
         })
     }
@@ -236,7 +266,11 @@ impl Gateway {
         if tokio::time::timeout(CONTROL_LIMIT, self.shared.control.stop()).await.is_err() {
             tracing::warn!("the control loop did not stop in time; what it learned last is lost");
         }
+        if let Some(traces) = self.traces {
+            traces.stop(TRACES_LIMIT).await;
+        }
         self.admin.abort();
+        self.tell.abort();
         self.supervisor.abort();
         self.control.abort();
         if is_finished {
@@ -252,6 +286,8 @@ impl Gateway {
 const ADMIN_CONNECTIONS: usize = 256;
 /// Time for the control loop to write what it learned.
 const CONTROL_LIMIT: Duration = Duration::from_secs(5);
+/// Time for the last spans to reach their collector.
+const TRACES_LIMIT: Duration = Duration::from_secs(5);
 /// Time for requests that are just being read when accepting stops.
 const LATE_REQUESTS: Duration = Duration::from_millis(50);
 

@@ -1,12 +1,15 @@
 //! The process: configuration to exit, driven by signals.
 
+use std::sync::Arc;
+
 use gateway_invoker::LambdaInvoker;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::extension::{Extension, ExtensionError, Host};
 use super::gateway::{Gateway, StartError, watched_paths};
 use super::watch::FileWatch;
-use crate::config::{ConfigError, Source, load};
+use crate::config::{ConfigError, Loaded, Source, load};
+use crate::telemetry::Catalogue;
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +71,21 @@ pub async fn serve_with(
     extend: impl AsyncFnOnce(Host, LambdaInvoker) -> Result<Extension, ExtensionError>,
 ) -> Result<(), ServeError> {
     let loaded = load(&source)?;
-    crate::telemetry::logs::install(&loaded.settings.log).map_err(ServeError::Log)?;
+    let catalogue = Arc::new(Catalogue::new().map_err(StartError::from)?);
+    let bound = crate::telemetry::logs::install(&loaded.settings.log, &catalogue).map_err(ServeError::Log)?;
+    let told = tokio::spawn(bound.clone().tell_for_ever());
+    let ended = run(source, loaded, extend, catalogue).await;
+    told.abort();
+    bound.tell(None);
+    ended
+}
+
+async fn run(
+    source: Source,
+    loaded: Loaded,
+    extend: impl AsyncFnOnce(Host, LambdaInvoker) -> Result<Extension, ExtensionError>,
+    catalogue: Arc<Catalogue>,
+) -> Result<(), ServeError> {
     let (mut stop, mut hangup) = install_signals().map_err(ServeError::Signals)?;
     // Watched from the start: a change while the gateway comes up is found afterwards.
     let mut watched = watched_paths(&source, &loaded);
@@ -77,7 +94,7 @@ pub async fn serve_with(
     let account = loaded.settings.invoker.clone();
     let lambda = invoker.clone();
     let extend = async move |host| extend(host, lambda).await;
-    let gateway = Gateway::start_with(loaded, source, invoker, extend).await?;
+    let gateway = Gateway::start_counted(loaded, source, invoker, extend, catalogue).await?;
     let limits = tokio::spawn(gateway.shared.clone().learn_account_limits(account));
     loop {
         let changed = async {
