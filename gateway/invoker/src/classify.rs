@@ -153,14 +153,14 @@ struct FunctionFailure {
 }
 
 /// Sorts a function error by the `errorType` of its payload.
-pub(crate) fn function_error(payload: &[u8], metering: Metering) -> InvokeError {
+pub(crate) fn function_error(payload: &[u8], metering: Metering, request_id: Option<String>) -> InvokeError {
     let failure: FunctionFailure = serde_json::from_slice(payload).unwrap_or_default();
     let FunctionFailure { error_type, error_message: message } = failure;
     match error_type.as_str() {
         "Function.ResponseSizeTooLarge" | "ResponseTooLarge" => InvokeError::ResponseTooLarge { metering },
         "ProtocolVersionMismatch" => InvokeError::Refused { cause: RefusedCause::ProtocolMismatch, message },
         "ModelMismatch" => InvokeError::Refused { cause: RefusedCause::ModelMismatch, message },
-        _ => InvokeError::Function { error_type, message, metering },
+        _ => InvokeError::Function { error_type, message, metering, request_id },
     }
 }
 
@@ -181,10 +181,12 @@ mod tests {
     #[test]
     fn a_function_error_without_json_is_still_a_function_error() {
         let metering = Metering::estimate(Duration::from_millis(1));
-        let error = function_error(b"not json", metering);
+        let request_id = Some("r".to_owned());
+        let error = function_error(b"not json", metering, request_id.clone());
+        assert_eq!(error.request_id(), Some("r"));
         assert_eq!(
             error,
-            InvokeError::Function { error_type: String::new(), message: String::new(), metering }
+            InvokeError::Function { error_type: String::new(), message: String::new(), metering, request_id }
         );
     }
 }

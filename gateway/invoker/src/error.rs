@@ -24,6 +24,8 @@ pub enum InvokeError {
         message: String,
         /// What it is billed.
         metering: Metering,
+        /// Lambda's name of the invocation, to find its log by.
+        request_id: Option<String>,
     },
     /// The request exceeds what Lambda takes: not executed.
     #[error("request payload of {bytes} bytes is too large")]
@@ -73,6 +75,13 @@ impl InvokeError {
             Self::Refused { .. } => "refused",
             Self::Unreachable { .. } => "unreachable",
         }
+    }
+
+    /// Lambda's name of the invocation, if it ran and failed.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        let Self::Function { request_id, .. } = self else { return None };
+        request_id.as_deref()
     }
 
     /// What the invocation is billed, if it ran for certain.

@@ -150,6 +150,8 @@ pub async fn call(
             budget_ms: None,
             hang_after_ms: None,
             traceparent: None,
+            tracestate: None,
+            report_spans: false,
         },
     };
     let result = warm_up.run(invoker, 1).await.pop();

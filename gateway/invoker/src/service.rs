@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::operation::invoke::InvokeOutput;
+use aws_sdk_lambda::operation::{RequestId as _, invoke::InvokeOutput};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::LogType;
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub struct InvocationReply {
     pub payload: Bytes,
     /// Version that ran, if Lambda named it.
     pub executed_version: Option<String>,
+    /// Lambda's name of the invocation, to find its log by.
+    pub request_id: Option<String>,
     /// What it is billed.
     pub metering: Metering,
 }
@@ -73,11 +75,13 @@ impl LambdaInvoker {
 fn reply(output: InvokeOutput, wall: Duration) -> Result<InvocationReply, InvokeError> {
     let metering =
         output.log_result().and_then(metering_from_tail).unwrap_or_else(|| Metering::estimate(wall));
+    let request_id = output.request_id().map(str::to_owned);
     let payload = output.payload.map(Blob::into_inner).unwrap_or_default();
     if output.function_error.is_some() {
-        return Err(function_error(&payload, metering));
+        return Err(function_error(&payload, metering, request_id));
     }
-    Ok(InvocationReply { payload: payload.into(), executed_version: output.executed_version, metering })
+    let executed_version = output.executed_version;
+    Ok(InvocationReply { payload: payload.into(), executed_version, request_id, metering })
 }
 
 fn metering_from_tail(base64: &str) -> Option<Metering> {

@@ -108,8 +108,8 @@ pub fn s3(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), LocationError> {
     Ok((Arc::new(store), path))
 }
 
-/// TLS for S3: the library that the SDK uses too.
-fn use_ring() {
+/// TLS for S3, and for whoever else uses the same HTTP client: the library that the SDK uses too.
+pub fn use_ring() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error says that somebody chose before: then that one serves.

@@ -11,6 +11,8 @@ use gateway_policy::Rejection;
 use smallvec::SmallVec;
 use workers_protocol::Datatype;
 
+use crate::telemetry::traces::RequestTrace;
+
 /// Dimensions of one item, without the batch dimension.
 pub type ItemShape = SmallVec<[u32; 4]>;
 
@@ -27,8 +29,8 @@ pub struct Submission {
     pub priority: u8,
     /// When the caller stops waiting, from now on; `None`: the configured default.
     pub timeout: Option<Duration>,
-    /// W3C trace context of the caller.
-    pub traceparent: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<RequestTrace>,
 }
 
 /// An input as it will travel: row-major little-endian bytes, items one after the other.

@@ -41,6 +41,8 @@ const MOVED_ELSEWHERE: &[&str] = &[
     "penstock_control_restarts_total",        // control: a_panic_of_a_tuner…
     "penstock_state_saves_total",             // control: state_is_written_while_it_changes…
     "penstock_state_copies_total",            // control: a_new_host_goes_on_with_the_copy
+    "penstock_trace_spans_exported_total",    // traces: a_batch_and_its_requests_link_to_each_other
+    "penstock_trace_spans_dropped_total",     // traces: a_dead_collector_costs_spans_and_no_request
 ];
 
 fn candidate() -> Candidate {
@@ -172,6 +174,9 @@ fn move_everything(catalogue: &Arc<Catalogue>) {
             memory_size_bytes: 1 << 30,
         },
     );
+    for _ in 0..2 {
+        catalogue.note_failure("invocation failed", "throttled", "m");
+    }
     let http = HttpMetrics::new(catalogue.clone());
     http.connection_opened();
     http.connection_refused();
@@ -187,6 +192,7 @@ fn move_everything(catalogue: &Arc<Catalogue>) {
         decode: Duration::ZERO,
         encode: Duration::ZERO,
         receipt: Some(Receipt::default()),
+        trace: None,
     });
 }
 

@@ -62,6 +62,50 @@ pub struct ProcessReport {
     pub replaced: bool,
 }
 
+/// What a stretch of time inside the worker was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerSpanKind {
+    /// A model process was forked: order to notice.
+    Fork,
+    /// A model process had a shard: its frame written to its last part read.
+    Shard,
+    /// It tokenized.
+    Tokenize,
+    /// Its engine ran.
+    Run,
+    /// Something that a newer worker tells.
+    #[serde(other)]
+    Other,
+}
+
+/// A stretch of time inside the worker, by the worker's clock alone: it says nothing of when the handler began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerSpan {
+    /// What it was.
+    pub kind: WorkerSpanKind,
+    /// Number of the model process, counted over the sandbox's life from 1.
+    pub process: u64,
+    /// Start, microseconds after the handler began.
+    pub start_us: u64,
+    /// Length, microseconds.
+    pub duration_us: u64,
+    /// Items concerned.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub items: u32,
+    /// Index, in the report's list, of the span that it is a part of; none: of the handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<u32>,
+    /// Why it ended early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemErrorCode>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// What the invocation took, seen from inside.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -79,6 +123,12 @@ pub struct Report {
     pub process_restarts: u32,
     /// Proportional set size of the whole sandbox, bytes: shared pages counted once. Sampled, not on every invocation: 0 means not sampled.
     pub resident_bytes: u64,
+    /// When what ran, if the request asked for it; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<WorkerSpan>,
+    /// Spans beyond the bound.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spans_left_out: u32,
 }
 
 /// A decoded answer.

@@ -14,7 +14,7 @@ mod manifest;
 mod request;
 mod tensor;
 
-pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report};
+pub use answer::{Answer, ItemError, ItemErrorCode, ProcessReport, Report, WorkerSpan, WorkerSpanKind};
 pub use chunk::{CHUNK_REFERENCE_LIMIT_BYTES, ChunkReceipt, ChunkReference};
 pub use datatype::Datatype;
 pub use error::ProtocolError;

@@ -24,9 +24,15 @@ pub struct RequestHeader {
     /// A process silent for this long, in milliseconds, is taken for hung; absent: half of the time left to the Lambda deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hang_after_ms: Option<u32>,
-    /// W3C trace context of the batch.
+    /// W3C trace context of the batch; also in the worker's log lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// W3C trace state beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
+    /// The batch's trace is recorded: the report shall say when what ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub report_spans: bool,
 }
 
 /// A decoded batch.

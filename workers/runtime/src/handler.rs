@@ -13,7 +13,7 @@ use workers_protocol::{
 
 use crate::generate::{Parameters, elements};
 use crate::merge;
-use crate::pool::{Collected, LengthGuess, Limits, Outcome, Pool, PoolError};
+use crate::pool::{Collected, LengthGuess, Limits, Outcome, Pool, PoolError, Timeline};
 use crate::shard::cut::{self, Cost};
 use crate::validate::Batch;
 
@@ -64,6 +64,7 @@ impl Handler {
         end: Instant,
     ) -> Result<Answered, Diagnostic> {
         let request = Request::decode(payload).map_err(|error| protocol_error(&error))?;
+        let _named = named(&request.header);
         self.check(&request.header)?;
         let left = end.saturating_duration_since(Instant::now());
         let process_count = request.header.process_count as usize;
@@ -73,12 +74,23 @@ impl Handler {
         let tasks =
             if ids.is_empty() { vec![Vec::new(); process_count] } else { self.cut(&batch, process_count) };
         let limits = Limits { width: tasks.len().max(1), ..self.limits(&header, started, left) };
-        let collected = self.pool.run(&batch, tasks, limits).map_err(|error| self.no_process(error))?;
+        let timeline = if header.report_spans { Timeline::from(started) } else { Timeline::default() };
+        let collected =
+            self.pool.run(&batch, tasks, limits, timeline).map_err(|error| self.no_process(error))?;
         self.learn(&batch, &collected);
         let errors = item_errors(&ids, &batch, &collected);
-        let report = self.report(&collected, started, ids.is_empty());
-        let payload = merge::encode_answer(header.batch, &ids, &self.manifest, &collected, &errors, &report)
-            .map_err(|error| diagnostic("ModelFailed", error.to_string()))?;
+        let mut report = self.report(&collected, started, ids.is_empty());
+        let encode = |report: &Report| {
+            merge::encode_answer(header.batch, &ids, &self.manifest, &collected, &errors, report)
+                .map_err(|error| diagnostic("ModelFailed", error.to_string()))
+        };
+        let mut payload = encode(&report)?;
+        if payload.len() > LAMBDA_PAYLOAD_LIMIT_BYTES && !report.spans.is_empty() {
+            // A trace must not be what makes an answer too large.
+            report.spans_left_out += u32::try_from(report.spans.len()).unwrap_or(u32::MAX);
+            report.spans.clear();
+            payload = encode(&report)?;
+        }
         if payload.len() > LAMBDA_PAYLOAD_LIMIT_BYTES {
             let text = format!(
                 "the answer has {} bytes, Lambda takes {LAMBDA_PAYLOAD_LIMIT_BYTES}; send fewer items",
@@ -196,6 +208,8 @@ impl Handler {
             processes: collected.processes.clone(),
             process_restarts: collected.restarts,
             resident_bytes,
+            spans: collected.timeline.spans().to_vec(),
+            spans_left_out: collected.timeline.left_out(),
         }
     }
 
@@ -206,6 +220,12 @@ impl Handler {
         tracing::error!(%error, "the sandbox ends");
         crate::sys::exit_now(1)
     }
+}
+
+/// Puts batch and trace into the log lines of an invocation, so that they are found from the caller's side.
+fn named(header: &RequestHeader) -> Option<tracing::span::EnteredSpan> {
+    let traceparent = header.traceparent.as_deref()?;
+    Some(tracing::error_span!("invocation", batch = header.batch, %traceparent).entered())
 }
 
 /// Errors of all items without a value, in the batch's order.

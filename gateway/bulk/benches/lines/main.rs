@@ -55,7 +55,12 @@ impl tower_service::Service<Invocation> for Instantly {
         let payload = Answer::encode(request.header.batch, &request.ids, &[output], &[], &Report::default());
         self.nanos.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap(), Ordering::Relaxed);
         let metering = Metering::estimate(Duration::from_millis(1));
-        ready(Ok(InvocationReply { payload: payload.into(), executed_version: None, metering }))
+        ready(Ok(InvocationReply {
+            payload: payload.into(),
+            executed_version: None,
+            request_id: None,
+            metering,
+        }))
     }
 }
 

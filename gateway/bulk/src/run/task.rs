@@ -157,7 +157,7 @@ impl<I: Invoke> Crew<I> {
             return Some((work.finish(), JobCost::default()));
         }
         let metering = Metering::estimate(Duration::ZERO);
-        let reply = InvocationReply { payload: payload?, executed_version: None, metering };
+        let reply = InvocationReply { payload: payload?, executed_version: None, request_id: None, metering };
         let all = 0..chunk.items;
         let outcome = attempt::judge(Ok(&reply), batch_elsewhere(chunk), &all, &self.context.manifest);
         let Outcome::Answered(answer) = outcome else { return None };

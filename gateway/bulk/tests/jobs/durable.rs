@@ -25,6 +25,7 @@ async fn survives_drops(world: &World) {
             error_type: String::new(),
             message: String::new(),
             metering: crate::support::metering(),
+            request_id: None,
         };
         if is_poisoned { Act::Fail(crash) } else { Act::Echo(Vec::new()) }
     });

@@ -51,7 +51,7 @@ async fn until(what: impl Fn() -> bool) {
 
 fn crash() -> InvokeError {
     let (error_type, message) = ("Runtime.ExitError".to_owned(), "it crashed".to_owned());
-    InvokeError::Function { error_type, message, metering: metering() }
+    InvokeError::Function { error_type, message, metering: metering(), request_id: None }
 }
 
 /// Refuses one item, crashes on another.

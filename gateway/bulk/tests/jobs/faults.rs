@@ -14,6 +14,7 @@ fn crash() -> InvokeError {
         error_type: "Runtime.ExitError".to_owned(),
         message: "it crashed".to_owned(),
         metering: metering(),
+        request_id: None,
     }
 }
 

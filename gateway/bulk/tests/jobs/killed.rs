@@ -18,6 +18,7 @@ fn function() -> Function {
         error_type: String::new(),
         message: "poison".to_owned(),
         metering: crate::support::metering(),
+        request_id: None,
     };
     let script = move |call: &Call| {
         let is_poisoned = call.texts().contains(&format!("text {POISON}"));

@@ -85,7 +85,7 @@ async fn who_is_too_small_to_learn_or_learns_nothing_goes_by_the_configured_plan
 
     // A twentieth of 400 lines are chunks of 1, 2, 8 and 4 items.
     let (error_type, message) = ("Runtime.ExitError".to_owned(), "it crashed".to_owned());
-    let crash = InvokeError::Function { error_type, message, metering: metering() };
+    let crash = InvokeError::Function { error_type, message, metering: metering(), request_id: None };
     let taught: Vec<String> = (0..15).map(|line| format!("text {line}")).collect();
     let broken = Function::new(move |call| {
         let is_broken = call.texts().iter().any(|text| taught.contains(text));

@@ -153,7 +153,7 @@ fn echo(request: &Request, errors: &[ItemError], report: &Report, metering: Mete
         chunks: kept.iter().map(|&at| &request.inputs[0].data[ranges[at].clone()]).collect(),
     };
     let payload = Answer::encode(request.header.batch, &ids, &[output], errors, report);
-    InvocationReply { payload: payload.into(), executed_version: None, metering }
+    InvocationReply { payload: payload.into(), executed_version: None, request_id: None, metering }
 }
 
 impl tower_service::Service<Invocation> for Function {

@@ -51,7 +51,7 @@ impl Invoke for Echo {
         }];
         let payload = Answer::encode(request.header.batch, &request.ids, &outputs, &[], &Report::default());
         let metering = Metering { billed: Duration::from_millis(20), ..Metering::default() };
-        Ok(InvocationReply { payload: payload.into(), executed_version: None, metering })
+        Ok(InvocationReply { payload: payload.into(), executed_version: None, request_id: None, metering })
     }
 }
 

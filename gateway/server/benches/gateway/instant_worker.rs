@@ -53,6 +53,11 @@ impl tower::Service<Invocation> for InstantWorker {
         self.used.items.fetch_add(request.ids.len() as u64, Ordering::Relaxed);
         self.used.nanos.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap(), Ordering::Relaxed);
         let metering = Metering::estimate(Duration::from_millis(1));
-        ready(Ok(InvocationReply { payload: payload.into(), executed_version: None, metering }))
+        ready(Ok(InvocationReply {
+            payload: payload.into(),
+            executed_version: None,
+            request_id: None,
+            metering,
+        }))
     }
 }

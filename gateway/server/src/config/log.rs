@@ -11,6 +11,10 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Directives of the form `level` or `target=level`, separated by commas, default `info`. More detail costs CPU.
     pub filter: String,
+    /// Warnings and errors that one place in the code may write within a minute, 1 to 10,000, default 30. What is above becomes one line with its number,
+    /// and is counted. More: storms are seen in detail, and fill the disk.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_repeats_per_minute: u32,
 }
 
 /// Form of a log line.
@@ -26,6 +30,6 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, filter: "info".to_owned() }
+        Self { format: LogFormat::Human, filter: "info".to_owned(), max_repeats_per_minute: 30 }
     }
 }

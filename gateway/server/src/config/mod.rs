@@ -2,7 +2,8 @@
 //!
 //! The structs here are the file's shape and the source of its JSON schema and reference page: a key's doc comment says its
 //! meaning, unit, range, default and the effect of more and of less. [`Settings`] is what a valid file means to the rest of the
-//! gateway. This is the one place that reads environment variables. Deliberately absent: interpolation inside values, secrets.
+//! gateway. This is the one place that reads environment variables. Deliberately absent: interpolation inside values; and
+//! secrets, which are named by where they are (`env:NAME`, `file:PATH`) and never shown.
 
 mod aws;
 mod bulk;
@@ -23,6 +24,7 @@ mod prices;
 mod reference;
 mod reload;
 mod settings;
+mod traces;
 
 use std::collections::BTreeMap;
 
@@ -49,6 +51,7 @@ pub use prices::{PricesConfig, TierConfig};
 pub use reference::{reference_markdown, schema_json};
 pub use reload::{changed_restart_keys, config_hash};
 pub use settings::{ModelSettings, Settings};
+pub use traces::TracesConfig;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +73,9 @@ pub struct Config {
     /// Log output. Needs a restart.
     #[schemars(extend("x-requires-restart" = true))]
     pub log: LogConfig,
+    /// Traces, to an OpenTelemetry collector. Needs a restart.
+    #[schemars(extend("x-requires-restart" = true))]
+    pub traces: TracesConfig,
     /// The control loop.
     pub control: ControlConfig,
     /// What is kept over restarts. Needs a restart.

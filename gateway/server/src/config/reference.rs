@@ -96,15 +96,15 @@ impl Page {
         }
     }
 
-    /// Whether a property is a section, a map of sections or a list of them.
+    /// Whether a property is a section, a map of sections or a list of them; a map of values is none.
     fn nested(&self, property: &Value) -> Option<(&'static str, Value)> {
         let resolved = self.resolve(property);
         if resolved.get("properties").is_some() {
             return Some(("", resolved.clone()));
         }
-        let map = resolved.get("additionalProperties").filter(|inner| inner.is_object());
-        if let Some(inner) = map {
-            return Some((".NAME", self.resolve(inner).clone()));
+        let map = resolved.get("additionalProperties").map(|inner| self.resolve(inner));
+        if let Some(inner) = map.filter(|inner| inner.get("properties").is_some()) {
+            return Some((".NAME", inner.clone()));
         }
         let item = self.resolve(resolved.get("items").filter(|inner| inner.is_object())?);
         item.get("properties").is_some().then(|| ("[]", item.clone()))
@@ -130,6 +130,7 @@ fn type_name(schema: &Value) -> &'static str {
         Some("number") => "number",
         Some("boolean") => "boolean",
         Some("array") => "list",
+        Some("object") => "table",
         _ => "text",
     }
 }

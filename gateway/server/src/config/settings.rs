@@ -8,9 +8,11 @@ use gateway_invoker::InvokerConfig;
 use optimizer_tuner::TunerSettings;
 use workers_protocol::ModelManifest;
 
+use super::traces::trace_settings;
 use super::{BulkConfig, Config, ControlConfig, ListenConfig, LogConfig, ModelConfig, PolicyConfig};
 use crate::driver::DriverLimits;
 use crate::http::HttpConfig;
+use crate::telemetry::traces::TraceSettings;
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub drain_limit: Duration,
     /// Log output.
     pub log: LogConfig,
+    /// Where traces go; `None`: nowhere.
+    pub traces: Option<TraceSettings>,
     /// How often to call each alias with a no-op; `None`: never.
     pub probe_interval: Option<Duration>,
     /// Where learned state is kept; `None`: nowhere.
@@ -96,6 +100,10 @@ impl Settings {
                 invalid.push((format!("{section}.{key}"), reason.to_owned()));
             }
         }
+        let traces = trace_settings(&config.traces, base).unwrap_or_else(|(key, reason)| {
+            invalid.push((format!("traces.{key}"), reason));
+            None
+        });
         let mut models = Vec::with_capacity(config.models.len());
         for (name, model) in &config.models {
             match model_settings(name, model, &config.control, base) {
@@ -119,6 +127,7 @@ impl Settings {
             drain_delay: config.drain.drain_delay_ms.duration(),
             drain_limit: config.drain.drain_limit_ms.duration(),
             log: config.log.clone(),
+            traces,
             probe_interval: Some(config.control.probe_interval_ms.duration())
                 .filter(|interval| !interval.is_zero()),
             state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
@@ -143,6 +152,9 @@ fn check_listen(listen: &ListenConfig) -> Result<(), (&'static str, &'static str
 }
 
 fn check_log(log: &LogConfig) -> Result<(), (&'static str, &'static str)> {
+    if !(1..=10_000).contains(&log.max_repeats_per_minute) {
+        return Err(("max_repeats_per_minute", "must be 1 to 10000"));
+    }
     let parsed = tracing_subscriber::EnvFilter::try_new(&log.filter);
     parsed.map(drop).map_err(|_| ("filter", "is not a list of `level` or `target=level`"))
 }

@@ -84,9 +84,7 @@ impl Calls {
                 model: steered.manifest.0.clone(),
                 model_version: steered.manifest.1.clone(),
                 process_count: rung.process_count,
-                budget_ms: None,
-                hang_after_ms: None,
-                traceparent: None,
+                ..RequestHeader::default()
             },
         };
         let warm_ups = rungs.into_iter().map(|(rung, count)| {

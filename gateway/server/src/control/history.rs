@@ -122,6 +122,10 @@ struct PlanPoint {
     rungs: Vec<(u32, u32, u32)>,
 }
 
+fn as_text<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text)
+}
+
 /// A batch that ended.
 #[derive(Clone, Debug, Serialize)]
 struct BatchRecord {
@@ -139,6 +143,7 @@ struct BatchRecord {
     outcome: &'static str,
     items: u32,
     failed_items: u32,
+    #[serde(serialize_with = "as_text")]
     qualifier: Arc<str>,
     memory_mib: u32,
     process_count: u32,

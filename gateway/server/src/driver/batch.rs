@@ -1,7 +1,7 @@
 //! One dispatched batch: encode, invoke, check, meter. Runs in its own task, away from the driver.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_contract::{ItemFailure, ModelId, PriceTable, ServiceObservation, Timestamp};
 use gateway_invoker::{Invocation, InvocationReply, InvokeError, Metering, RefusedCause, UnknownCause};
@@ -13,6 +13,7 @@ use super::lesson::{Work, is_out_of_memory};
 use super::scatter::{PartResult, SentPart, scatter};
 use super::{BatchFacts, Invoke, ModelRuntime};
 use crate::telemetry::model::InvocationMeters;
+use crate::telemetry::traces::{BatchEnd, BatchTrace, TraceId, WorkerTold};
 
 /// A batch to run.
 pub(super) struct BatchJob {
@@ -24,6 +25,7 @@ pub(super) struct BatchJob {
     pub(super) dispatched: Timestamp,
     pub(super) clock: Clock,
     pub(super) prices: Arc<PriceTable>,
+    pub(super) trace: BatchTrace,
 }
 
 /// A batch that has run.
@@ -47,6 +49,10 @@ pub(super) struct BatchDone {
     pub(super) observation: Option<(ServiceObservation, BatchFacts)>,
     /// Why Lambda or the worker refused it, if so.
     pub(super) refused: Option<RefusedCause>,
+    /// For log lines.
+    pub(super) trace_id: TraceId,
+    /// Lambda's name of the invocation, if it gave one.
+    pub(super) request_id: Option<String>,
 }
 
 /// What came of an invocation, before its cost is known.
@@ -63,6 +69,10 @@ pub(super) struct Judged {
     pub(super) work: Work,
     pub(super) is_out_of_memory: bool,
     pub(super) refused: Option<RefusedCause>,
+    pub(super) request_id: Option<String>,
+    pub(super) version: Option<String>,
+    /// Only of batches whose trace is recorded.
+    pub(super) told: Option<WorkerTold>,
 }
 
 impl BatchJob {
@@ -74,17 +84,23 @@ impl BatchJob {
             qualifier: self.dispatch.qualifier.clone(),
             payload,
         };
+        let invoked = Instant::now();
         let ready = std::future::poll_fn(|context| invoker.poll_ready(context)).await;
         let result = match ready {
             Ok(()) => invoker.call(invocation).await,
             Err(error) => Err(error),
         };
         let took = self.clock.now() - self.dispatched;
+        let invoked = (invoked, Instant::now());
         let judged = match result {
-            Ok(reply) => self.judge_reply(&reply),
+            Ok(reply) => Judged {
+                request_id: reply.request_id.clone(),
+                version: reply.executed_version.clone(),
+                ..self.judge_reply(&reply)
+            },
             Err(error) => self.judge_error(&error, took),
         };
-        self.finish(judged, took)
+        self.finish(judged, took, invoked)
     }
 
     /// Positions within the batch are the ids on the wire.
@@ -125,16 +141,13 @@ impl BatchJob {
                 TensorChunks { name: &spec.name, datatype: spec.datatype, item_shapes, chunks }
             })
             .collect();
-        self.header(&sent).encode(&self.ids(), &tensors)
+        self.header().encode(&self.ids(), &tensors)
     }
 
-    fn header(&self, sent: &[(&SentPart, &Arc<super::flight::Inputs>)]) -> RequestHeader {
+    fn header(&self) -> RequestHeader {
         let budget =
             self.dispatch.latest_deadline.map(|deadline| (deadline - self.clock.now()).as_millis().max(1));
-        let traceparent = match sent {
-            [(_, only)] => only.traceparent.clone(), // several callers have no common parent
-            _ => None,
-        };
+        let trace = self.trace.context();
         RequestHeader {
             batch: self.dispatch.batch.0,
             model: self.model.manifest.name.clone(),
@@ -142,12 +155,14 @@ impl BatchJob {
             process_count: self.dispatch.process_count,
             budget_ms: budget.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX)),
             hang_after_ms: None,
-            traceparent,
+            traceparent: Some(trace.traceparent()),
+            tracestate: trace.state.as_deref().map(str::to_owned),
+            report_spans: self.trace.is_recorded(),
         }
     }
 
     fn judge_reply(&self, reply: &InvocationReply) -> Judged {
-        let answer = match self.decode(reply) {
+        let mut answer = match self.decode(reply) {
             Ok(answer) => answer,
             Err(ProtocolError::VersionMismatch { ours, theirs }) => {
                 return Judged {
@@ -169,7 +184,8 @@ impl BatchJob {
             Err(reason) => return self.garbage(reason, reply),
         };
         let sent = self.ids().len();
-        self.model.response_item_bytes.observe(reply.payload.len(), u32::try_from(sent).unwrap_or(u32::MAX));
+        let bytes = reply.payload.len().saturating_sub(bytes_of_spans(&answer)); // the next batch may have none
+        self.model.response_item_bytes.observe(bytes, u32::try_from(sent).unwrap_or(u32::MAX));
         let compute = answer.report.processes.iter().map(|process| Duration::from_micros(process.compute_us));
         let label = if answer.errors.is_empty() { "ok" } else { "partial" };
         Judged {
@@ -179,6 +195,7 @@ impl BatchJob {
             cold: answer.report.cold,
             process_restarts: answer.report.process_restarts,
             work: Work::of(&answer),
+            told: self.trace.is_recorded().then(|| told(&mut answer)),
             is_out_of_memory: answer.errors.iter().any(|error| error.code == ItemErrorCode::OutOfMemory),
             ..Judged::failed(BatchOutcome::Completed { failed: scattered.failed }, label, None)
         }
@@ -229,6 +246,7 @@ impl BatchJob {
             if has_run_unmetered { Some(Metering::estimate(took)) } else { error.metering().copied() };
         let refused = if let InvokeError::Refused { cause, .. } = error { Some(*cause) } else { None };
         Judged {
+            request_id: error.request_id().map(str::to_owned),
             complaint: Some(error.to_string()),
             is_out_of_memory: is_out_of_memory(error),
             refused,
@@ -236,7 +254,7 @@ impl BatchJob {
         }
     }
 
-    fn finish(self, judged: Judged, took: Duration) -> BatchDone {
+    fn finish(self, judged: Judged, took: Duration, invoked: (Instant, Instant)) -> BatchDone {
         let observation = self.observation(&judged, took);
         let mut facts = self.facts(&judged);
         let Judged {
@@ -249,6 +267,9 @@ impl BatchJob {
             cold,
             process_restarts,
             refused,
+            request_id,
+            version,
+            told,
             ..
         } = judged;
         let qualifier = &*self.dispatch.qualifier;
@@ -277,6 +298,20 @@ impl BatchJob {
         if let BatchOutcome::Completed { .. } = outcome {
             self.model.statistics.record_execution(self.dispatch.items, took);
         }
+        let trace_id = self.trace.context().trace;
+        self.trace.ended(BatchEnd {
+            dispatch: &self.dispatch,
+            model: &self.model.name,
+            function: &self.model.function,
+            outcome: label,
+            metering,
+            cost_usd,
+            cold,
+            invoked,
+            request_id: request_id.as_deref(),
+            version: version.as_deref(),
+            worker: told,
+        });
         BatchDone {
             outcome,
             parts,
@@ -287,6 +322,8 @@ impl BatchJob {
             complaint: complaint.map(|text| (label, text)),
             observation: Some((observation, facts)),
             refused,
+            trace_id,
+            request_id,
             model: self.model,
             dispatch: self.dispatch,
         }
@@ -307,6 +344,9 @@ impl Judged {
             work: Work::default(),
             is_out_of_memory: false,
             refused: None,
+            request_id: None,
+            version: None,
+            told: None,
         }
     }
 }
@@ -321,6 +361,26 @@ fn refine(metering: Metering, answer: &Answer) -> Metering {
     Metering {
         init: answer.report.cold.then(|| Duration::from_micros(init)),
         ..Metering { is_estimate: true, ..Metering::estimate(billed) }
+    }
+}
+
+/// Bytes that the worker's spans take in its answer.
+fn bytes_of_spans(answer: &Answer) -> usize {
+    if answer.report.spans.is_empty() {
+        return 0;
+    }
+    serde_json::to_vec(&answer.report.spans).map_or(0, |spans| spans.len())
+}
+
+/// Takes out of an answer what its batch's trace needs.
+fn told(answer: &mut Answer) -> WorkerTold {
+    let report = &mut answer.report;
+    WorkerTold {
+        handler: Duration::from_micros(report.handler_us),
+        init: report.cold.then(|| Duration::from_micros(report.init_us)),
+        spans: std::mem::take(&mut report.spans),
+        spans_left_out: report.spans_left_out,
+        process_restarts: report.process_restarts,
     }
 }
 

@@ -10,13 +10,14 @@ use workers_protocol::Datatype;
 use super::ModelRuntime;
 use super::command::Reply;
 use crate::inference::{Completed, FailedItem, InputTensor, ItemShape, OutputTensor, Receipt};
+use crate::telemetry::traces::RequestTrace;
 
 /// A request's tensors, shared with the batches that carry them.
 #[derive(Debug)]
 pub(super) struct Inputs {
     pub(super) tensors: Vec<InputTensor>,
     pub(super) items: u32,
-    pub(super) traceparent: Option<String>,
+    pub(super) trace: Option<RequestTrace>,
 }
 
 /// Outputs of a run of consecutive items, all of one shape.

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use workers_protocol::{Answer, ItemErrorCode, ItemShapes, ModelManifest, Tensor, TensorSpec};
 
 use super::flight::{Inputs, Message, Piece, PieceTensor};
+use crate::telemetry::traces::Rider;
 
 /// A part of a batch and where its items stand in it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,12 @@ pub(super) struct SentPart {
 impl SentPart {
     pub(super) fn positions(&self) -> Range<u32> {
         self.position..self.position + self.part.items
+    }
+
+    /// Itself as its batch's trace sees it.
+    pub(super) fn rider(&self) -> Rider<'_> {
+        let trace = self.inputs.as_ref().and_then(|inputs| inputs.trace.as_ref());
+        Rider { request: self.part.request, items: self.part.items, trace }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_contract::{BatchId, ModelId, RequestId, Timestamp};
 use gateway_policy::share::LiveLoad;
@@ -19,7 +19,8 @@ use super::scatter::SentPart;
 use super::tally::WindowTally;
 use super::{ClosedWindow, Invoke, ModelRuntime, ModelSet, ObservationQueue, Observed};
 use crate::inference::{InferError, Receipt, Submission};
-use crate::telemetry::{Catalogue, Repeated, RepeatedFailures, record_event};
+use crate::telemetry::traces::BatchTrace;
+use crate::telemetry::{Catalogue, Repeated, record_event};
 
 /// Commands taken from the channel at once: enough to spare wake-ups, few enough that batches' outcomes are not kept waiting.
 const COMMANDS_PER_TURN: usize = 256;
@@ -34,7 +35,6 @@ pub(super) struct Driver<S> {
     tasks: HashMap<tokio::task::Id, Running>,
     clock: Clock,
     catalogue: Arc<Catalogue>,
-    failures: RepeatedFailures,
     drained: Vec<oneshot::Sender<()>>,
     /// By [`ModelId`], as far as models are known.
     tallies: Vec<WindowTally>,
@@ -60,7 +60,6 @@ impl<S: Invoke> Driver<S> {
             tasks: HashMap::new(),
             clock,
             catalogue,
-            failures: RepeatedFailures::default(),
             drained: Vec::new(),
             tallies: Vec::new(),
             observations,
@@ -201,8 +200,8 @@ impl<S: Invoke> Driver<S> {
             let _ = reply.send(Err(InferError::Rejected(rejection)));
             return;
         }
-        let Submission { items, inputs: tensors, traceparent, .. } = submission;
-        let inputs = Arc::new(Inputs { tensors, items, traceparent });
+        let Submission { items, inputs: tensors, trace, .. } = submission;
+        let inputs = Arc::new(Inputs { tensors, items, trace });
         let flight = Flight {
             model,
             inputs,
@@ -275,7 +274,9 @@ impl<S: Invoke> Driver<S> {
         model.metrics.invocations_in_flight.inc();
         let running = (dispatch.batch, dispatch.model);
         let prices = self.models.prices.clone();
-        let job = BatchJob { dispatch, model, parts, opened, dispatched: now, clock: self.clock, prices };
+        let trace = BatchTrace::begin(parts.iter().map(SentPart::rider));
+        let job =
+            BatchJob { dispatch, model, parts, opened, dispatched: now, clock: self.clock, prices, trace };
         let task = self.running.spawn(job.run(self.invoker.clone()));
         self.tasks.insert(task.id(), running);
     }
@@ -347,12 +348,12 @@ impl<S: Invoke> Driver<S> {
     }
 
     fn complain(&mut self, done: &BatchDone, kind: &'static str, text: &str) {
-        if let Repeated::Tell { suppressed } = self.failures.note(Instant::now(), done.dispatch.model.0, kind)
-        {
+        let told = self.catalogue.note_failure("invocation failed", kind, &done.model.name);
+        if let Repeated::Tell { suppressed } = told {
             tracing::warn!(
                 model = %done.model.name, function = %done.model.function, qualifier = %done.dispatch.qualifier,
                 batch = %done.dispatch.batch, attempt = done.dispatch.attempt, items = done.dispatch.items,
-                suppressed, "invocation failed: {text}"
+                request_id = done.request_id, trace_id = %done.trace_id, suppressed, "invocation failed: {text}"
             );
         }
     }

@@ -117,11 +117,21 @@ fn echo(request: &Request, fail: &[u64]) -> InvocationReply {
         chunks: kept.iter().map(|&index| &request.inputs[0].data[ranges[index].clone()]).collect(),
     }];
     let payload = Answer::encode(request.header.batch, &ids, &outputs, &errors, &Report::default());
-    InvocationReply { payload: payload.into(), executed_version: None, metering: metering() }
+    InvocationReply {
+        payload: payload.into(),
+        executed_version: None,
+        request_id: None,
+        metering: metering(),
+    }
 }
 
 fn function_error() -> InvokeError {
-    InvokeError::Function { error_type: "Crash".to_owned(), message: String::new(), metering: metering() }
+    InvokeError::Function {
+        error_type: "Crash".to_owned(),
+        message: String::new(),
+        metering: metering(),
+        request_id: None,
+    }
 }
 
 impl tower::Service<Invocation> for Script {
@@ -148,6 +158,7 @@ impl tower::Service<Invocation> for Script {
                 Step::Garbage(bytes) => Ok(InvocationReply {
                     payload: Bytes::from_static(bytes),
                     executed_version: None,
+                    request_id: None,
                     metering: metering(),
                 }),
                 Step::WrongIds => {
@@ -228,7 +239,7 @@ fn submission(values: &[f32]) -> Submission {
         }],
         priority: 0,
         timeout: None,
-        traceparent: None,
+        trace: None,
     }
 }
 
@@ -287,6 +298,7 @@ async fn each_invocation_leaves_one_observation_with_its_outcome() {
         error_type: error_type.to_owned(),
         message: message.to_owned(),
         metering: metering(),
+        request_id: None,
     };
     let refused = InvokeError::Refused { cause: RefusedCause::NotFound, message: String::new() };
     for (error, outcome) in [

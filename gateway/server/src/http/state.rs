@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::{HttpConfig, HttpTelemetry};
 use crate::inference::Inference;
 use crate::registry::Registry;
+use crate::telemetry::traces::Tracer;
 
 const STARTING: u8 = 0;
 const READY: u8 = 1;
@@ -100,6 +101,8 @@ pub struct HttpState<I> {
     pub config: Arc<HttpConfig>,
     /// Where counts go.
     pub telemetry: Arc<dyn HttpTelemetry>,
+    /// Where traces begin.
+    pub tracer: Tracer,
     /// Bytes of the bodies now held.
     pub(crate) body_bytes: Arc<AtomicUsize>,
     /// Bounds the work that is done aside: reading and writing large bodies, decompression.
@@ -122,9 +125,16 @@ impl<I: Inference> HttpState<I> {
             readiness,
             config: Arc::new(config),
             telemetry,
+            tracer: Tracer::off(),
             body_bytes: Arc::default(),
             heavy_work: Arc::new(Semaphore::new(cores)),
         }
+    }
+
+    /// Records traces.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Bytes of request bodies now held; back to 0 when nothing is in flight.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::inference::Receipt;
+use crate::telemetry::traces::TraceId;
 
 /// A finished inference request, good or bad.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub struct RequestRecord<'a> {
     pub encode: Duration,
     /// What the driver said of it; `None` if it got no that far.
     pub receipt: Option<Receipt>,
+    /// The trace that it belongs to, recorded or not.
+    pub trace: Option<TraceId>,
 }
 
 impl RequestRecord<'_> {

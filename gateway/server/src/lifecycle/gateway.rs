@@ -23,7 +23,8 @@ use crate::driver::{DriverHandle, Invoke, Liveness};
 use crate::http::{
     HttpConfig, HttpState, NoTelemetry, PublicApplication, Readiness, Shutdown, serve as serve_http,
 };
-use crate::telemetry::{Catalogue, HttpMetrics};
+use crate::telemetry::traces::{TraceError, TraceExporter};
+use crate::telemetry::{Catalogue, HttpMetrics, PERIOD};
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum StartError {
     /// Too many models.
     #[error(transparent)]
     OutOfIds(#[from] OutOfIds),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// A part beside the gateway's own did not start.
     #[error(transparent)]
     Extension(ExtensionError),
@@ -90,6 +94,9 @@ pub struct Gateway {
     admin: JoinHandle<()>,
     supervisor: JoinHandle<()>,
     control: JoinHandle<()>,
+    /// Tells of repeated failures that have ceased.
+    tell: JoinHandle<()>,
+    traces: Option<TraceExporter>,
     stop_extension: Stop,
 }
 
@@ -115,15 +122,29 @@ impl Gateway {
         sockets: Sockets,
         extend: impl AsyncFnOnce(Host) -> Result<Extension, ExtensionError>,
     ) -> Result<Self, StartError> {
+        Self::start_counted(loaded, source, invoker, sockets, extend, Arc::new(Catalogue::new()?)).await
+    }
+
+    /// Like [`Gateway::start_with`], counting in a catalogue that is there already.
+    pub(super) async fn start_counted<S: Invoke>(
+        loaded: Loaded,
+        source: Source,
+        invoker: S,
+        sockets: Sockets,
+        extend: impl AsyncFnOnce(Host) -> Result<Extension, ExtensionError>,
+        catalogue: Arc<Catalogue>,
+    ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
         let Sockets { public, admin, are_shared } = sockets;
         let (public_listener, public_address, public_socket) =
             bind("public_address", settings.listen.public_address, public).await?;
         let (admin_listener, admin_address, admin_socket) =
             bind("admin_address", settings.listen.admin_address, admin).await?;
-        let catalogue = Arc::new(Catalogue::new()?);
         catalogue.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let settings = Arc::new(settings.clone());
+        let traces = settings.traces.as_ref();
+        let traces = traces.map(|traces| TraceExporter::start(traces, &catalogue)).transpose()?;
+        let (tracer, traces) = traces.unzip();
         let (fleet, liveness, supervisor) = Fleet::start(settings, invoker.clone(), &catalogue)?;
         let fleet = Arc::new(fleet);
         let driver = fleet.driver().clone();
@@ -162,7 +183,8 @@ impl Gateway {
             shared.readiness.clone(),
             http.clone(),
             telemetry.clone(),
-        );
+        )
+        .with_tracer(tracer.unwrap_or_default());
         let (public_stop, admin_stop) = (Shutdown::default(), Shutdown::default());
         let open = CancellationToken::new();
         if !are_shared {
@@ -175,11 +197,19 @@ impl Gateway {
                 serve_http(public_listener, application, &http, stop, telemetry).await;
             }
         });
-        let (admin_router, stop, opened) = (admin::router(shared.clone(), extension.admin_routes), admin_stop.clone(), open.clone());
+        let (admin_router, stop, opened) =
+            (admin::router(shared.clone(), extension.admin_routes), admin_stop.clone(), open.clone());
         let admin = tokio::spawn(async move {
             let config = HttpConfig { max_connections: ADMIN_CONNECTIONS, ..HttpConfig::default() };
             if is_opened(&opened, &stop).await {
                 serve_http(admin_listener, admin_router, &config, stop, Arc::new(NoTelemetry)).await;
+            }
+        });
+        let catalogue = shared.catalogue.clone();
+        let tell = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                catalogue.failures.tell_ceased();
             }
         });
         shared.readiness.set_ready();
@@ -196,6 +226,8 @@ impl Gateway {
             admin,
             supervisor,
             control,
+            tell,
+            traces,
             stop_extension: extension.stop,
         })
     }
@@ -295,7 +327,11 @@ impl Gateway {
         let is_finished = tokio::time::timeout(limit.saturating_sub(linger), finish).await.is_ok();
         public.abort();
         stop_control(control).await;
+        if let Some(traces) = self.traces {
+            traces.stop(TRACES_LIMIT).await;
+        }
         self.admin.abort();
+        self.tell.abort();
         self.supervisor.abort();
         self.control.abort();
         if is_finished {
@@ -321,6 +357,8 @@ const ADMIN_CONNECTIONS: usize = 256;
 const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 /// How often readiness is looked at while the process starts.
 const READY_LOOK: Duration = Duration::from_millis(20);
+/// Time for the last spans to reach their collector.
+const TRACES_LIMIT: Duration = Duration::from_secs(5);
 /// Time for requests that are just being read when accepting stops.
 const LATE_REQUESTS: Duration = Duration::from_millis(50);
 

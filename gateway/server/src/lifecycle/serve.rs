@@ -1,6 +1,7 @@
 //! The process: configuration to exit, driven by signals.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_invoker::LambdaInvoker;
@@ -12,7 +13,8 @@ use super::hand_over::{HandOver, HandOverError, Predecessor, Successor};
 use super::notify::ServiceManager;
 use super::sockets::Sockets;
 use super::watch::FileWatch;
-use crate::config::{ConfigError, ListenConfig, Source, load};
+use crate::config::{ConfigError, ListenConfig, Loaded, Source, load};
+use crate::telemetry::Catalogue;
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +86,22 @@ pub async fn serve_with(
     extend: impl AsyncFnOnce(Host, LambdaInvoker) -> Result<Extension, ExtensionError>,
 ) -> Result<(), ServeError> {
     let loaded = load(&source)?;
-    crate::telemetry::logs::install(&loaded.settings.log).map_err(ServeError::Log)?;
+    let catalogue = Arc::new(Catalogue::new().map_err(StartError::from)?);
+    let bound = crate::telemetry::logs::install(&loaded.settings.log, &catalogue).map_err(ServeError::Log)?;
+    let told = tokio::spawn(bound.clone().tell_for_ever());
+    let ended = run(source, loaded, sockets, extend, catalogue).await;
+    told.abort();
+    bound.tell(None);
+    ended
+}
+
+async fn run(
+    source: Source,
+    loaded: Loaded,
+    sockets: Sockets,
+    extend: impl AsyncFnOnce(Host, LambdaInvoker) -> Result<Extension, ExtensionError>,
+    catalogue: Arc<Catalogue>,
+) -> Result<(), ServeError> {
     let (mut stop, hangup) = install_signals().map_err(ServeError::Signals)?;
     // Watched from the start: a change while the gateway comes up is found afterwards.
     let watched = watched_paths(&source, &loaded);
@@ -95,7 +112,7 @@ pub async fn serve_with(
     let account = loaded.settings.invoker.clone();
     let lambda = invoker.clone();
     let extend = async move |host| extend(host, lambda).await;
-    let gateway = Gateway::start_with(loaded, source, invoker, sockets, extend).await?;
+    let gateway = Gateway::start_counted(loaded, source, invoker, sockets, extend, catalogue).await?;
     let limits = tokio::spawn(gateway.shared.clone().learn_account_limits(account));
     let alive = gateway.shared.clone();
     let watchdog = tokio::spawn(async move { ServiceManager.watchdog(|| alive.is_alive()).await });

@@ -3,10 +3,14 @@
 //! A new metric is one entry here. Label sets are closed: model names and qualifiers come from the configuration, all others
 //! from enums.
 
+use std::time::Instant;
+
 use prometheus::{
     CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use super::limiter::{Repeated, RepeatedFailures};
 
 /// Latency buckets, seconds: 250 µs to 60 s.
 const LATENCY_SECONDS: &[f64] = &[
@@ -44,6 +48,8 @@ macro_rules! catalogue {
         pub struct Catalogue {
             /// Where the families are registered.
             pub registry: Registry,
+            /// Which repeated failures were logged; what was not is counted.
+            pub(crate) failures: RepeatedFailures,
             $( #[doc = $help] pub $field: catalogue!(@type $kind), )*
         }
 
@@ -61,7 +67,7 @@ macro_rules! catalogue {
                     let $field = catalogue!(@new $kind, concat!("penstock_", $name), $help, &[$($label),*] $(, $buckets)?);
                     registry.register(Box::new($field.clone()))?;
                 )*
-                Ok(Self { registry, $( $field, )* })
+                Ok(Self { registry, failures: RepeatedFailures::default(), $( $field, )* })
             }
         }
     };
@@ -175,6 +181,9 @@ catalogue! {
     job_in_flight: plain_gauge "job_invocations_in_flight" [] "Invocations of bulk jobs without an outcome.";
     job_allowed: plain_gauge "job_allowed_invocations" [] "Invocations that bulk jobs may have in flight beside live traffic now.";
     job_share: gauge "job_share_info" ["state"] "Why bulk jobs may have as many: left by live traffic, weight, risk, starved; the one in force has value 1.";
+    trace_spans_exported: plain_counter "trace_spans_exported_total" [] "Spans that the collector of traces took.";
+    trace_spans_dropped: counter "trace_spans_dropped_total" ["reason"] "Spans that did not reach the collector: queue_full, export_failed, rejected by it, or stopped.";
+    log_lines_suppressed: counter "log_lines_suppressed_total" ["level"] "Repeated log lines that were not written; lines with their number were.";
     config_reloads: counter "config_reloads_total" ["result"] "Reloads of the configuration.";
     config_last_reload_successful: plain_gauge "config_last_reload_successful" [] "Whether the last load of the configuration succeeded.";
     config_last_reload_success: plain_gauge "config_last_reload_success_timestamp_seconds" [] "When the configuration in force was loaded.";
@@ -183,6 +192,15 @@ catalogue! {
 }
 
 impl Catalogue {
+    /// Whether to log a failure now, or only to count it: what happened, of which kind, to which model.
+    pub fn note_failure(&self, what: &'static str, kind: &'static str, model: &str) -> Repeated {
+        let told = self.failures.note(Instant::now(), what, kind, model);
+        if told == Repeated::Suppress {
+            self.log_lines_suppressed.with_label_values(&["warn"]).inc();
+        }
+        told
+    }
+
     /// The text format of Prometheus, version 0.0.4, with the process metrics appended.
     #[must_use]
     pub fn encode(&self) -> String {

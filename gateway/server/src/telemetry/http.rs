@@ -1,12 +1,15 @@
-//! What the HTTP side reports → metrics.
+//! What the HTTP side reports → metrics and log lines.
 
 use std::sync::Arc;
 
-use super::Catalogue;
+use super::{Catalogue, Repeated};
 use crate::http::{HttpTelemetry, RequestRecord};
 
 /// Label of requests that name no served model.
 const NO_MODEL: &str = "_none";
+
+/// Target of the line for each request; see `log.filter`.
+const ACCESS: &str = "penstock::access";
 
 /// Counts requests and connections.
 #[derive(Clone, Debug)]
@@ -48,6 +51,10 @@ impl HttpTelemetry for HttpMetrics {
             400..500 => "4xx",
             500.. => "5xx",
         };
+        log_request(record, model);
+        if record.status >= 500 {
+            self.log_failure(record, model);
+        }
         self.0.requests.with_label_values(&[model, record.code, class]).inc();
         self.0.request_duration.with_label_values(&[model]).observe(record.duration.as_secs_f64());
         if let Some(overhead) = record.overhead() {
@@ -63,4 +70,32 @@ impl HttpTelemetry for HttpMetrics {
         self.0.handler_panics.inc();
         tracing::error!("a request handler panicked; its request was answered with 500");
     }
+}
+
+impl HttpMetrics {
+    /// A line for a request that was answered 5xx, unless the like was told just now.
+    fn log_failure(&self, record: &RequestRecord<'_>, model: &str) {
+        let told = self.0.note_failure("request failed", record.code, model);
+        if let Repeated::Tell { suppressed } = told {
+            let trace_id = record.trace.map(tracing::field::display);
+            tracing::warn!(
+                model, status = record.status, code = record.code, items = record.items, duration = ?record.duration,
+                trace_id, suppressed, "request failed"
+            );
+        }
+    }
+}
+
+/// A line for each request, if somebody has asked for it.
+fn log_request(record: &RequestRecord<'_>, model: &str) {
+    if !tracing::enabled!(target: ACCESS, tracing::Level::DEBUG) {
+        return;
+    }
+    let receipt = record.receipt.unwrap_or_default();
+    tracing::debug!(
+        target: ACCESS,
+        model, status = record.status, code = record.code, items = record.items, duration = ?record.duration,
+        queue_wait = ?receipt.queue_wait, invoke = ?receipt.invoke, batch_items = receipt.batch_items, cold = receipt.cold,
+        trace_id = record.trace.map(tracing::field::display), "request answered"
+    );
 }

@@ -1,4 +1,4 @@
-//! Metrics and logs. [`catalogue`] names every metric; [`events`] maps what the engine says to them.
+//! Metrics, logs and traces. [`catalogue`] names every metric; [`events`] maps what the engine says to them.
 //!
 //! Deliberately absent: anything that could block the data path, and labels whose set of values is not closed.
 
@@ -8,14 +8,17 @@ mod events;
 mod http;
 mod jobs;
 mod limiter;
-pub mod logs;
+mod line_bound;
+pub(crate) mod logs;
 pub mod model;
 mod process;
+pub mod traces;
 
 pub use catalogue::Catalogue;
 pub use control::ControlMetrics;
 pub use events::record_event;
 pub use http::HttpMetrics;
 pub use jobs::JobMetrics;
-pub use limiter::{Repeated, RepeatedFailures};
+pub(crate) use limiter::PERIOD;
+pub use limiter::Repeated;
 pub use model::ModelMetrics;

@@ -161,7 +161,8 @@ async fn time_out_priority_and_trace_reach_the_driver() {
     let timeouts: Vec<_> = seen.iter().map(|seen| seen.timeout.map(|timeout| timeout.as_millis())).collect();
     assert_eq!(timeouts, [Some(100), Some(250), None], "the shorter of both holds");
     assert_eq!((seen[0].priority, seen[2].priority), (2, 1));
-    assert_eq!(seen[0].traceparent.as_deref(), Some(trace));
+    assert_eq!(seen[0].trace.as_ref().unwrap().context().traceparent(), trace);
+    assert!(seen[2].trace.is_none());
 }
 
 #[tokio::test]

@@ -134,6 +134,11 @@ async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
 
 /// A worker's answer that gives each input back; the ids in `errors` fail.
 pub(crate) fn echo(request: &Request, errors: &[ItemError]) -> Act {
+    echo_with(request, errors, &Report::default())
+}
+
+/// As [`echo`], with what the worker says of itself.
+pub(crate) fn echo_with(request: &Request, errors: &[ItemError], report: &Report) -> Act {
     let no_items = request.ids.is_empty(); // a probe or warm-up
     let size = if no_items { 0 } else { request.inputs[0].data.len() / request.ids.len() };
     let kept: Vec<usize> = (0..request.ids.len())
@@ -150,10 +155,15 @@ pub(crate) fn echo(request: &Request, errors: &[ItemError]) -> Act {
         chunks: kept.iter().map(|&at| &request.inputs[0].data[at * size..(at + 1) * size]).collect(),
     }];
     let outputs = if no_items { &[][..] } else { &outputs[..] };
-    let payload = Answer::encode(request.header.batch, &ids, outputs, errors, &Report::default());
+    let payload = Answer::encode(request.header.batch, &ids, outputs, errors, report);
     let report = "REPORT RequestId: r\tDuration: 1.2 ms\tBilled Duration: 10 ms\tMemory Size: 1024 MB\tMax Memory Used: 50 MB\t";
     let tail = base64_simd::STANDARD.encode_to_string(report);
-    Act::Http(200, vec![("x-amz-executed-version", "1".to_owned()), ("x-amz-log-result", tail)], payload)
+    let headers = vec![
+        ("x-amz-executed-version", "1".to_owned()),
+        ("x-amzn-requestid", "request-1".to_owned()),
+        ("x-amz-log-result", tail),
+    ];
+    Act::Http(200, headers, payload)
 }
 
 /// A function error with this `errorType`.
@@ -257,9 +267,21 @@ pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, body:
 }
 
 pub(crate) async fn raw_request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let (status, _, body) = request_with(address, method, path, "", body).await;
+    (status, body)
+}
+
+/// Sends these header lines too, each with its end; gives status, head and body.
+pub(crate) async fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.expect("the gateway listens");
     let message = format!(
-        "{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(message.as_bytes()).await.unwrap();
@@ -268,5 +290,5 @@ pub(crate) async fn raw_request(address: SocketAddr, method: &str, path: &str, b
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, body.to_owned())
+    (status, head.to_owned(), body.to_owned())
 }

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use workers_protocol::{ItemErrorCode, ProcessReport};
 
 use super::process::{ModelProcess, Running, Task};
-use super::{Pool, PoolError};
+use super::{Pool, PoolError, Timeline};
 use crate::control::retry;
 use crate::memory::Resident;
 use crate::validate::Batch;
@@ -69,6 +69,8 @@ pub(crate) struct Collected {
     pub(crate) restarts: u32,
     /// Wall time of tokenizing over all processes, microseconds.
     pub(crate) tokenize_us: u64,
+    /// When what ran.
+    pub(crate) timeline: Timeline,
 }
 
 impl Pool {
@@ -81,11 +83,13 @@ impl Pool {
         batch: &Batch,
         tasks: Vec<Vec<u32>>,
         limits: Limits,
+        timeline: Timeline,
     ) -> Result<Collected, PoolError> {
         let is_warm_up = tasks.iter().any(Vec::is_empty);
         let queue = tasks.into_iter().map(|items| Task { items, alone: false }).collect();
         let restarts = self.lost;
-        let collected = Collected { outcomes: vec![None; batch.items], restarts, ..Collected::default() };
+        let outcomes = vec![None; batch.items];
+        let collected = Collected { outcomes, restarts, timeline, ..Collected::default() };
         if is_warm_up {
             while self.processes.len() < limits.width {
                 self.spawn()?; // so that each process gets one of the tasks
@@ -126,7 +130,11 @@ impl Round<'_> {
             }
             let (readable, notices) = self.wait(now);
             if notices {
-                for slot in self.pool.read_notices()? {
+                let forks = self.pool.read_notices()?;
+                for (slot, ordered) in forks.done {
+                    self.collected.timeline.forked(slot, ordered);
+                }
+                for slot in forks.failed {
                     self.fork_failed(slot)?;
                 }
             }
@@ -154,7 +162,8 @@ impl Round<'_> {
             let items = u32::try_from(task.items.len()).unwrap_or(u32::MAX);
             let inputs = if items == 0 { Vec::new() } else { self.batch.select(&task.items) };
             let frame = Shard { task: number, items, inputs }.encode();
-            let running = Running { number, task, last_sign: now, patience };
+            let mark = self.collected.timeline.shard_begins(self.pool.processes[index].slot, items);
+            let running = Running { number, task, last_sign: now, patience, mark };
             if self.pool.processes[index].start(running, frame).is_err() {
                 self.lose(index, ItemErrorCode::ProcessDied);
             }
@@ -201,6 +210,9 @@ impl Round<'_> {
             return false;
         };
         running.last_sign = Instant::now();
+        if let Some(mark) = &mut running.mark {
+            self.collected.timeline.part_came(mark, &part);
+        }
         let number = u32::try_from(self.collected.parts.len()).unwrap_or(u32::MAX);
         let values =
             (0..).zip(&part.items).map(|(index, &item)| (item, Outcome::Value { part: number, index }));
@@ -262,6 +274,9 @@ impl Round<'_> {
         self.pool.lost += 1;
         self.collected.restarts += 1;
         tracing::warn!(slot = process.slot, pid = process.pid, ?code, "a model process is lost");
+        if let Some(mark) = process.running.as_ref().and_then(|running| running.mark.as_ref()) {
+            self.collected.timeline.shard_lost(mark, code);
+        }
         let task = process.running.map(|running| running.task);
         if process.report.items > 0 {
             self.collected.processes.push(process.report);
@@ -304,6 +319,9 @@ impl Round<'_> {
             let Some(running) = self.pool.processes[index].running.take() else {
                 continue;
             };
+            if let Some(mark) = &running.mark {
+                self.collected.timeline.shard_lost(mark, ItemErrorCode::DeadlineExceeded);
+            }
             fail(&mut self.collected, &running.task, "the invocation's time ran out");
             self.lose(index, ItemErrorCode::DeadlineExceeded);
         }

@@ -3,8 +3,10 @@
 mod dispatch;
 mod lengths;
 mod process;
+mod timeline;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -14,6 +16,7 @@ use crate::memory;
 pub(crate) use dispatch::{Collected, Limits, Outcome};
 pub(crate) use lengths::LengthGuess;
 use process::ModelProcess;
+pub(crate) use timeline::Timeline;
 
 /// Why no batch can be run at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +27,14 @@ pub(crate) enum PoolError {
     /// Forks fail and no process is left.
     #[error("no model process can be had: {0}")]
     NoProcess(Errno),
+}
+
+/// What the zygote said of forks.
+#[derive(Debug, Default)]
+struct Forks {
+    /// Slot, and when it was ordered.
+    done: Vec<(u64, Instant)>,
+    failed: Vec<u64>,
 }
 
 /// All model processes of this sandbox.
@@ -106,25 +117,26 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes all notices that are there. Gives the slots of processes that could not be forked.
-    fn read_notices(&mut self) -> Result<Vec<u64>, PoolError> {
-        let mut failed = Vec::new();
+    /// Takes all notices that are there.
+    fn read_notices(&mut self) -> Result<Forks, PoolError> {
+        let mut forks = Forks::default();
         loop {
             match self.control.try_receive_notice() {
                 Ok(Some(Notice::Forked { slot, pid })) => {
                     if let Some(process) = self.processes.iter_mut().find(|process| process.slot == slot) {
                         process.pid = Some(pid);
+                        forks.done.push((slot, process.ordered));
                     }
                 }
                 Ok(Some(Notice::ForkFailed { slot, errno })) => {
                     self.last_fork_error = Some(Errno::from_raw(errno));
-                    failed.push(slot);
+                    forks.failed.push(slot);
                 }
                 Ok(Some(Notice::Exited { slot, signal })) if signal != 0 => {
                     tracing::warn!(slot, signal, "a model process was ended by a signal");
                 }
                 Ok(Some(Notice::Exited { .. } | Notice::Ready { .. })) => {}
-                Err(Errno::EAGAIN) => return Ok(failed),
+                Err(Errno::EAGAIN) => return Ok(forks),
                 Ok(None) | Err(_) => return Err(PoolError::ZygoteGone),
             }
         }

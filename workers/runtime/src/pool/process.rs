@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, setsockopt, socketpair, sockopt};
 use workers_protocol::ProcessReport;
 
+use super::timeline::ShardMark;
 use crate::wire::{MAX_FRAME_BYTES, PREFIX_BYTES, Part};
 
 /// Socket buffer to ask for, bytes; the kernel gives what it allows. Larger means fewer wake-ups for large shards.
@@ -37,6 +38,8 @@ pub(super) struct Running {
     pub(super) last_sign: Instant,
     /// How long it may be silent.
     pub(super) patience: Duration,
+    /// Its place in the timeline.
+    pub(super) mark: Option<ShardMark>,
 }
 
 /// A process that must be given up.
@@ -47,6 +50,8 @@ pub(super) struct Gone;
 #[derive(Debug)]
 pub(super) struct ModelProcess {
     pub(super) slot: u64,
+    /// When its fork was ordered.
+    pub(super) ordered: Instant,
     /// Known once the zygote has said so.
     pub(super) pid: Option<i32>,
     pub(super) running: Option<Running>,
@@ -71,6 +76,7 @@ impl ModelProcess {
         let report = ProcessReport { replaced, ..ProcessReport::default() };
         let process = Self {
             slot,
+            ordered: Instant::now(),
             pid: None,
             running: None,
             report,

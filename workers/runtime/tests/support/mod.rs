@@ -37,11 +37,13 @@ pub struct Start<'a> {
     pub memory_mib: u32,
     pub faults: bool,
     pub env: HashMap<&'static str, String>,
+    /// Where its log goes; `None`: to the test's own.
+    pub log: Option<std::fs::File>,
 }
 
 impl<'a> Start<'a> {
     pub fn new(model_dir: &'a Path, model: &'a str) -> Self {
-        Self { model_dir, model, memory_mib: 3008, faults: false, env: HashMap::new() }
+        Self { model_dir, model, memory_mib: 3008, faults: false, env: HashMap::new(), log: None }
     }
 
     pub fn sandbox(self) -> Sandbox {
@@ -58,7 +60,8 @@ impl<'a> Start<'a> {
             .env("PENSTOCK_MODEL_DIR", self.model_dir)
             .env("PENSTOCK_IDENTITY_FAULTS", if self.faults { "1" } else { "0" })
             .envs(self.env)
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stderr(self.log.map_or_else(Stdio::inherit, Stdio::from));
         let started = Instant::now();
         let child = command.spawn().unwrap();
         Sandbox { api, started, child, model: self.model.to_owned(), next_batch: 1 }

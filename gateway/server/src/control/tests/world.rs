@@ -117,7 +117,7 @@ fn answer(request: &Request, time: Duration, memory: u32) -> InvocationReply {
     let payload = Answer::encode(request.header.batch, &request.ids, &outputs, &[], &report);
     let billed = ms(u64::try_from(time.as_millis()).unwrap());
     let metering = Metering { billed, memory: Some(Mebibytes(memory)), ..Metering::default() };
-    InvocationReply { payload: payload.into(), executed_version: None, metering }
+    InvocationReply { payload: payload.into(), executed_version: None, request_id: None, metering }
 }
 
 /// What a scripted tuner is told and does. Shared by all tuners of a world.
@@ -331,7 +331,7 @@ impl World {
             inputs: vec![tensor],
             priority: 0,
             timeout: None,
-            traceparent: None,
+            trace: None,
         };
         async move { driver.infer(submission).await }
     }

@@ -12,7 +12,6 @@ pub(super) const INFERENCE_HEADER_CONTENT_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 const X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 const PENSTOCK_RECEIPT: HeaderName = HeaderName::from_static("penstock-receipt");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The headers that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +23,6 @@ pub(in crate::http) struct Framing {
     /// Bytes of JSON; `None`: all of the body.
     pub(in crate::http) json_bytes: Option<usize>,
     pub(in crate::http) timeout: Option<Duration>,
-    pub(in crate::http) traceparent: Option<String>,
     pub(in crate::http) receipt: bool,
 }
 
@@ -38,7 +36,6 @@ impl Framing {
             answer_encoding: Encoding::of_answer(headers),
             json_bytes: json_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             timeout: timeout_ms.filter(|&millis| millis > 0).map(Duration::from_millis),
-            traceparent: traceparent(headers),
             receipt: receipt.is_some_and(|value| value == "1" || value == "true"),
         })
     }
@@ -59,17 +56,6 @@ fn count(headers: &HeaderMap, header: &HeaderName, shown: &str) -> Result<Option
     }
 }
 
-/// The trace context, if it has the form of W3C's version 00. Others are passed over, as the recommendation asks.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
-    let mut parts = text.split('-');
-    let hex = |part: Option<&str>, length: usize| {
-        part.is_some_and(|part| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
-    let fits = hex(parts.next(), 2) && hex(parts.next(), 32) && hex(parts.next(), 16) && hex(parts.next(), 2);
-    (fits && text.len() == 55).then(|| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,17 +71,6 @@ mod tests {
         assert_eq!(read("inference-header-content-length", "12").unwrap().json_bytes, Some(12));
         for bad in ["-1", "+1", "1e3", "", " 1x", "99999999999999999999"] {
             assert!(read("inference-header-content-length", bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn only_well_formed_trace_contexts_are_passed_on() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(read("traceparent", good).unwrap().traceparent.as_deref(), Some(good));
-        for bad in
-            ["00-abc-def-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra", "nonsense"]
-        {
-            assert_eq!(read("traceparent", bad).unwrap().traceparent, None, "{bad}");
         }
     }
 }

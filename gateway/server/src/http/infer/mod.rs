@@ -38,6 +38,9 @@ use crate::registry::ServedModel;
 /// Bytes beyond which reading or writing a tensor would keep other connections of the same thread waiting for long.
 pub(super) const HEAVY_BYTES: usize = 256 * 1024;
 
+const ROUTE: &str = "/v2/models/{model}/infer";
+const ROUTE_WITH_VERSION: &str = "/v2/models/{model}/versions/{version}/infer";
+
 /// Answers one inference request. Dropping the future cancels it.
 pub(crate) async fn infer<I, B>(
     state: &HttpState<I>,
@@ -50,7 +53,8 @@ where
     I: Inference,
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
-    let mut watch = Watch::start(&*state.telemetry);
+    let route = if version.is_none() { ROUTE } else { ROUTE_WITH_VERSION };
+    let mut watch = Watch::start(&*state.telemetry, &state.tracer, head, route);
     let outcome = match find_model(&state.registry.load(), name, version) {
         Ok(model) => {
             watch.model(Arc::clone(&model));
@@ -59,13 +63,10 @@ where
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(response) => {
-            watch.succeeded();
-            response
-        }
+        Ok(response) => watch.succeeded(response),
         Err(error) => {
-            watch.failed(error.code);
-            error.into_response()
+            let code = error.code;
+            watch.failed(code, error.into_response())
         }
     }
 }
@@ -91,9 +92,10 @@ where
     } else {
         decode(held, &framing, &model, &state.config)
     }?;
-    let Accepted { submission, answer } = accepted;
+    let Accepted { mut submission, answer } = accepted;
     let items = submission.items;
     watch.decoded(items);
+    submission.trace = watch.trace();
     let completed = state.inference.infer(submission).await;
     drop(held);
     watch.answered(completed.as_ref().ok().map(|completed| completed.receipt));

@@ -61,7 +61,7 @@ pub(in crate::http) fn fit(
             inputs,
             priority,
             timeout: timeouts.into_iter().flatten().min().map(|timeout| timeout.min(config.max_timeout)),
-            traceparent: framing.traceparent.clone(),
+            trace: None,
         },
         answer: AnswerForm {
             id: request.id.map(std::borrow::Cow::into_owned),

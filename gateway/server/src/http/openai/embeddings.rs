@@ -21,21 +21,20 @@ use crate::http::metadata::find_model;
 use crate::inference::{Inference, Submission};
 use crate::registry::ServedModel;
 
+const ROUTE: &str = "/v1/embeddings";
+
 /// `POST /v1/embeddings`
 pub(in crate::http) async fn route<I: Inference>(
     State(state): State<HttpState<I>>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
-    let mut watch = Watch::start(&*state.telemetry);
+    let mut watch = Watch::start(&*state.telemetry, &state.tracer, &head, ROUTE);
     match run(&state, &head, body, &mut watch).await {
-        Ok(response) => {
-            watch.succeeded();
-            response
-        }
+        Ok(response) => watch.succeeded(response),
         Err(error) => {
-            watch.failed(error.code);
-            error.into_response()
+            let code = error.code;
+            watch.failed(code, error.into_response())
         }
     }
 }
@@ -69,10 +68,11 @@ where
     } else {
         decode(held, &framing, state)
     };
-    let Accepted { request, model, submission, _held } = accepted?;
+    let Accepted { request, model, mut submission, _held } = accepted?;
     watch.model(Arc::clone(&model));
     let items = submission.items;
     watch.decoded(items);
+    submission.trace = watch.trace();
     let (completed, tokens) = tokio::join!(state.inference.infer(submission), count(state, &model, &request));
     watch.answered(completed.as_ref().ok().map(|completed| completed.receipt));
     let completed = completed.map_err(ApiError::from)?;
@@ -122,7 +122,7 @@ fn decode<I: Inference>(
         inputs: vec![embedder.input(&request.texts)],
         priority: config.default_priority,
         timeout: framing.timeout.map(|timeout| timeout.min(config.max_timeout)),
-        traceparent: framing.traceparent.clone(),
+        trace: None,
     };
     Ok(Accepted { request, model, submission, _held: held })
 }
