@@ -139,6 +139,7 @@ struct BatchRecord {
     outcome: &'static str,
     items: u32,
     failed_items: u32,
+    #[serde(serialize_with = "as_text")]
     qualifier: Arc<str>,
     memory_mib: u32,
     process_count: u32,
@@ -299,6 +300,10 @@ impl Rings {
             kept: newer(&self.kept, after),
         }
     }
+}
+
+fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 fn seconds(at: Timestamp) -> f64 {
