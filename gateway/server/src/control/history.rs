@@ -306,6 +306,10 @@ impl Rings {
     }
 }
 
+fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
 fn seconds(at: Timestamp) -> f64 {
     at.as_nanos() as f64 / 1e9
 }
