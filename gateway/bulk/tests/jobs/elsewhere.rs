@@ -39,6 +39,11 @@ async fn run_to_end(world: &World, job: &Job, local: &Function, machine: &Machin
     run_with(world, job, local, machine, stopped).await
 }
 
+/// Folders of a local work place stay, as S3 has none.
+fn is_empty(folder: &std::path::Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 async fn until(what: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), async {
         while !what() {
@@ -99,7 +104,12 @@ async fn a_state_machine_writes_what_this_process_writes_and_poison_is_found_her
         assert_eq!((machine.starts(), remote.calls()), (1, 20), "every chunk once, whole");
         assert!((1..12).contains(&local.calls()), "one chunk of ten is halved here: {}", local.calls());
         assert!(job.cost.is_estimate && job.cost.invocations as usize == 19 + local.calls());
-        assert!(!world.path("work").join(job.id.as_str()).exists(), "nothing is left in the work folder");
+        let left = world.path("work").join(job.id.as_str());
+        assert!(
+            !left.join("manifest.json").exists() && is_empty(&left.join("requests")),
+            "something is left"
+        );
+        assert!(is_empty(&left.join("answers")), "an answer is left");
     }
 }
 
