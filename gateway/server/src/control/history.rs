@@ -122,10 +122,6 @@ struct PlanPoint {
     rungs: Vec<(u32, u32, u32)>,
 }
 
-fn as_text<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(text)
-}
-
 /// A batch that ended.
 #[derive(Clone, Debug, Serialize)]
 struct BatchRecord {
