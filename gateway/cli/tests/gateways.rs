@@ -38,7 +38,7 @@ fn config(folder: &Path, name: &str, lambda: SocketAddr, more: &str) -> PathBuf 
          [aws]\nregion = \"us-east-1\"\nendpoint_url = \"http://{lambda}\"\ncredentials = \"static-test\"\n\
          [drain]\ndrain_delay_ms = 10\ndrain_limit_ms = 5000\n\
          [models.identity]\nmanifest = \"model.toml\"\nfunction = \"identity\"\n\
-         [models.identity.plan]\nmax_batch_size = 8\nmax_queue_delay_ms = 1\n[models.identity.policy]\npolicy = \"grey_box\"\n{more}\n"
+         [models.identity.plan]\nmax_batch_size = 8\nmax_queue_delay_ms = 1\n[models.identity.policy]\nkind = \"grey_box\"\n{more}\n"
     );
     std::fs::write(&path, text).unwrap();
     path
@@ -97,10 +97,13 @@ impl Node {
     }
 
     fn answers(&self, number: u64) -> bool {
-        TcpStream::connect(&self.public).is_ok_and(|mut stream| {
-            ask(&mut stream, number).is_some_and(|(answer, _)| answer == number as f64)
-        })
+        answers(&self.public, number)
     }
+}
+
+fn answers(address: &str, number: u64) -> bool {
+    TcpStream::connect(address)
+        .is_ok_and(|mut stream| ask(&mut stream, number).is_some_and(|(answer, _)| answer == number as f64))
 }
 
 fn wait(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
@@ -138,13 +141,15 @@ fn one_decides(folder: &Path, shared: &str, environment: &[(&str, String)]) {
 
     // The leader is killed: nothing is lost on the other, which goes on with the plan.
     let (over, answered, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let address = follower.public.clone();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (address, over, answered, failed) = (&address, &over, &answered, &failed);
+        scope.spawn(move || {
             for number in 0.. {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                let count = if follower.answers(number) { &answered } else { &failed };
+                let count = if answers(address, number) { answered } else { failed };
                 count.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(5));
             }

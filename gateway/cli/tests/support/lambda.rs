@@ -1,6 +1,6 @@
 //! A Lambda for tests of the gateway's process, where the worker does not matter: it speaks the worker's protocol over plain HTTP.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 

@@ -330,6 +330,7 @@ mod tests {
         hand_over.successor().await.accept().unwrap();
         assert_eq!(new.await.unwrap(), addresses);
         drop(hand_over);
+        tokio::time::sleep(Duration::from_millis(50)).await; // its task ends when it is next polled
         assert!(Predecessor::ask(&path).unwrap().is_none(), "a path without a process is nobody");
     }
 

@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 use listenfd::ListenFd;
 
 /// `FileDescriptorName=` of the socket unit of the inference protocol.
-pub(crate) const PUBLIC: &str = "public";
+const PUBLIC: &str = "public";
 /// `FileDescriptorName=` of the socket unit of metrics and health.
-pub(crate) const ADMIN: &str = "admin";
+const ADMIN: &str = "admin";
 
 /// Why sockets that were passed cannot be used.
 #[derive(Debug, thiserror::Error)]
