@@ -7,6 +7,7 @@ use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use workers_emulator::{Emulator, EmulatorConfig};
@@ -47,16 +48,23 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// A call of the configuration API; the local Lambda checks no signature.
+    /// A call of the configuration API, once no update is in progress; the local Lambda checks no signature.
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let (address, body) = (self.endpoint.trim_start_matches("http://"), body.to_string());
-        let mut stream = TcpStream::connect(address).unwrap();
-        let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
-            .unwrap();
-        let (status, answer) = read_message(&mut BufReader::new(stream)).unwrap();
-        assert!(status.contains(" 20"), "{status}: {}", String::from_utf8_lossy(&answer));
-        serde_json::from_slice(&answer).unwrap()
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let length = body.len();
+            write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+                .unwrap();
+            let (status, answer) = read_message(&mut BufReader::new(stream)).unwrap();
+            if status.contains(" 409") {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            assert!(status.contains(" 20"), "{status}: {}", String::from_utf8_lossy(&answer));
+            return serde_json::from_slice(&answer).unwrap();
+        }
+        panic!("an update is in progress for ever")
     }
 
     /// Runs it on a configuration that is right but for what `change` makes of it.
