@@ -1,4 +1,5 @@
 //! A Lambda for tests of the gateway's process, where the worker does not matter: it speaks the worker's protocol over plain HTTP.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -50,6 +50,11 @@ pub(crate) struct Span {
 }
 
 impl Collector {
+    /// As if it listened there.
+    pub(crate) fn at(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     pub(crate) async fn start(mood: Mood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let collector = Self {

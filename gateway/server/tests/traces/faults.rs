@@ -51,7 +51,7 @@ async fn send_many(world: &World, count: u64) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_collector_costs_spans_and_no_request() {
     let collector = Collector::start(Mood::Takes).await;
-    let dead = Collector { address: "127.0.0.1:1".parse().unwrap(), ..collector };
+    let dead = collector.at("127.0.0.1:1".parse().unwrap());
     let (world, catalogue) =
         start(&dead, "queue_spans = 40\nmax_export_spans = 20\nexport_timeout_ms = 200").await;
     send_many(&world, 100).await;
