@@ -59,6 +59,8 @@ impl Node {
         let length = body.len();
         let form = if head.contains("/v1/files") && !body.is_empty() {
             "content-type: multipart/form-data; boundary=b\r\n"
+        } else if head.contains("/control/") {
+            "content-type: application/json\r\n"
         } else {
             ""
         };

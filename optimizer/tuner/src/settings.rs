@@ -177,7 +177,7 @@ impl Default for ExplorationLimits {
         Self {
             max_share: 0.1,
             max_usd_per_hour: 1.0,
-            min_gain: 0.01,
+            min_gain: 0.02,
             batches_per_trial: 12,
             hold_out_share: 0.0005,
         }

@@ -116,7 +116,13 @@ mod tests {
     fn what_a_killed_process_was_sent_is_removed_at_the_start() {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path()).unwrap();
-        std::fs::write(folder.path().join("uploads/file-x"), "half").unwrap();
+        let path = folder.path().join("uploads/file-x");
+        std::fs::write(&path, "half").unwrap();
+        prepare(folder.path()).unwrap();
+        assert_eq!(stored_bytes(folder.path()), 4, "another process may be receiving it");
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified - CUT_OFF - Duration::from_secs(1)).unwrap();
         prepare(folder.path()).unwrap();
         assert_eq!(stored_bytes(folder.path()), 0);
     }

@@ -150,7 +150,7 @@ pub struct ExplorationConfig {
     /// Most dollars an hour that trying may cost beyond the plan in force, 0 or more, default 1.
     #[schemars(range(min = 0.0))]
     pub max_usd_per_hour: f64,
-    /// Expected improvement, as a share of the cost in force, below which a trial is not begun, 0 to below 1, default 0.01. More: fewer trials.
+    /// Expected improvement, as a share of the cost in force, below which a trial is not begun, 0 to below 1, default 0.02. More: fewer trials.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_gain: f64,
     /// Batches that a trial runs for before it is judged, at least 1, default 12. More: surer and dearer.

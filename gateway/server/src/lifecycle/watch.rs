@@ -15,6 +15,8 @@ const POLL_EVERY: Duration = Duration::from_secs(2);
 /// Sends when a watched file may have changed.
 pub(super) struct FileWatch {
     changes: mpsc::Receiver<()>,
+    /// A change was noticed and has not settled: whoever stops waiting in between finds it again.
+    is_unsettled: bool,
     _watcher: Box<dyn Watcher + Send>,
 }
 
@@ -50,15 +52,19 @@ impl FileWatch {
                 tracing::warn!(folder = %folder.display(), %error, "changes of files in this folder go unnoticed; SIGHUP still reloads");
             }
         }
-        Some(Self { changes, _watcher: watcher })
+        Some(Self { changes, is_unsettled: false, _watcher: watcher })
     }
 
-    /// Returns after a change has settled; never, if the watcher is gone.
+    /// Returns after a change has settled; never, if the watcher is gone. Nothing is lost when it is dropped before that.
     pub(super) async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        if !self.is_unsettled {
+            if self.changes.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            self.is_unsettled = true;
         }
         tokio::time::sleep(SETTLE).await;
         while self.changes.try_recv().is_ok() {}
+        self.is_unsettled = false;
     }
 }

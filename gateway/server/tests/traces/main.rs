@@ -26,9 +26,10 @@ fn traceparent(flags: &str) -> String {
 
 /// Batches of exactly so many items, and traces with these lines.
 fn traced(items: u32, collector: &Collector, traces: &str) -> String {
+    let interval = if traces.contains("export_interval_ms") { "" } else { "export_interval_ms = 10\n" };
     format!(
         "packing = \"fifo\"\nmax_batch_size = {items}\nmax_queue_delay_ms = 20000\n[models.echo.plan.retry]\nbackoff_base_ms = 5\n\
-         [traces]\nendpoint = \"http://{}\"\nexport_interval_ms = 10\n{traces}",
+         [traces]\nendpoint = \"http://{}\"\n{interval}{traces}",
         collector.address
     )
 }

@@ -24,7 +24,7 @@ const FIT_FROM: usize = 6;
 /// Residual beyond a cell's sampling noise that the cells of a place share, as a variance.
 const FLOOR_VARIANCE: f64 = 0.01 * 0.01;
 /// Longest length scales in the unit cube, by coordinate: another memory size or process count is never taken as known from afar.
-const LONGEST: [f64; 4] = [1.5, 0.6, 0.15, 1.5];
+const LONGEST: [f64; 4] = [1.5, 0.6, 0.4, 1.5];
 /// Shortest: what physics leaves is smooth, above all in the fill; what is not is noise.
 const SHORTEST: [f64; 4] = [0.6, 0.2, 0.12, 0.5];
 /// Cells of the padding spread that count: its effect on S is taken at this step of ln(units).
@@ -137,7 +137,7 @@ impl Belief {
         let chosen = fitted.flatten().or_else(|| before.cloned()).unwrap_or_else(|| Hyperparameters {
             mean: 0.0,
             signal_variance: PRIOR_LN_STD * PRIOR_LN_STD,
-            length_scales: vec![0.8, 0.5, 0.15, 0.8],
+            length_scales: vec![0.8, 0.5, 0.3, 0.8],
             noise_variance: FLOOR_VARIANCE,
         });
         let bounded = Hyperparameters {

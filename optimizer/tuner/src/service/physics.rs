@@ -6,17 +6,14 @@
 //! ```text
 //! serial  = t₀ + c₀·n          (decoding, encoding: one thread)
 //! shard   = c₁·u + c₂·n₁       (the model: k shards side by side)
-//! S = max( serial + shard,                       nothing is throttled
-//!          quota(serial + k·shard) )             the quota's periods decide, if V < k
+//! S = max( serial + shard,                                  nothing is throttled
+//!          (serial + k·shard) / V − 20 ms · (1 − V / k) )   the quota's periods decide, if V < k
 //! ```
 //!
-//! Lambda grants 20·V ms of CPU in each 20 ms (CFS bandwidth control), so what fits the first period runs at full speed: `quota(W)` is the time in which
-//! work W is done at the speed of k CPUs with a quota that is full at the start and full again at the end of each period. How the periods lie
-//! against the start ([`Periods`]) is not documented: both laws are fitted, and the one that the cells speak for is kept. The four coefficients
+//! Lambda grants 20·V ms of CPU in each 20 ms (CFS bandwidth control), so what fits the first period runs at full speed. The four coefficients
 //! are non-negative least squares of relative errors over the cells. What this leaves (caches, memory bandwidth, uneven
 //! shards) is the residual that the Gaussian process learns.
-//! *First start:* two fills at one operating point are enough for a line; what they cannot tell apart (c₀ from c₂) a weak prior splits. Until a throttled place is known
-//! the periods are taken to run on their own.
+//! *First start:* two fills at one operating point are enough for a line; what they cannot tell apart (c₀ from c₂) a weak prior splits.
 //! *Reference:* AWS Lambda documentation, "Memory and computing power"; Lawson and Hanson, "Solving Least Squares Problems", 1974.
 
 use serde::{Deserialize, Serialize};
@@ -28,10 +25,6 @@ const MIB_PER_VCPU: f64 = 1769.0;
 const COEFFICIENTS: usize = 4;
 /// Alternations between "which law holds where" and "which coefficients".
 const ROUNDS: usize = 6;
-/// Ends of the first period over which its law is averaged.
-const PHASES: u32 = 8;
-/// Squared relative error, on average over the cells, by which periods that begin with the batch must fit better to be believed.
-const BELIEVED_FROM: f64 = 1e-5;
 const SWEEPS: usize = 200;
 /// Prior: relative errors per typical size of each term, as standard deviations. Serial work per item is the least likely.
 const PRIOR_SIZE: [f64; COEFFICIENTS] = [1.0, 0.1, 1.0, 1.0];
@@ -61,44 +54,10 @@ pub struct Observed {
     pub weight: f64,
 }
 
-/// How the periods of the quota lie against the start of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Periods {
-    /// They run on their own: the first one ends at any time within its length.
-    OnTheirOwn,
-    /// One begins with the batch.
-    WithTheBatch,
-}
-
 /// The four coefficients, in seconds: per batch, per item, per unit, per item of the largest shard.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Physics {
     coefficients: [f64; COEFFICIENTS],
-    periods: Periods,
-}
-
-impl Periods {
-    /// Seconds in which `work` CPU seconds are done by `busy` CPUs under a quota of `credit` CPUs; the geometric mean over where the first period ends.
-    fn seconds(self, work: f64, busy: f64, credit: f64) -> f64 {
-        let quota = QUOTA_PERIOD_S * credit;
-        let ends_at = |first_end: f64| {
-            let before = (busy * first_end).min(quota);
-            if work <= before {
-                return work / busy;
-            }
-            let rest = work - before;
-            let whole = (rest / quota - 1e-9).floor().max(0.0);
-            first_end + whole * QUOTA_PERIOD_S + (rest - whole * quota) / busy
-        };
-        match self {
-            Self::WithTheBatch => ends_at(QUOTA_PERIOD_S),
-            Self::OnTheirOwn => {
-                let share = |phase: u32| (f64::from(phase) + 0.5) / f64::from(PHASES);
-                let ln = |phase: u32| ends_at(share(phase) * QUOTA_PERIOD_S).max(1e-9).ln();
-                ((0..PHASES).map(ln).sum::<f64>() / f64::from(PHASES)).exp()
-            }
-        }
-    }
 }
 
 impl Place {
@@ -117,12 +76,17 @@ impl Place {
         (self.items / self.busy()).max(1.0)
     }
 
-    /// Terms of the time at full speed, and of the CPU work. `None`: it is never throttled.
-    fn terms(&self) -> ([f64; COEFFICIENTS], Option<[f64; COEFFICIENTS]>) {
+    /// Terms of the two laws, and what is subtracted from the second. `None`: it is never throttled.
+    fn terms(&self) -> ([f64; COEFFICIENTS], Option<([f64; COEFFICIENTS], f64)>) {
         let (credit, busy) = (self.credit(), self.busy());
         let full_speed = [1.0, self.items, self.shard_units, self.shard_items()];
-        let work = [1.0, self.items, self.shard_units * busy, self.shard_items() * busy];
-        (full_speed, (credit < busy).then_some(work))
+        let throttled = (credit < busy).then(|| {
+            let shards = busy / credit;
+            let terms =
+                [1.0 / credit, self.items / credit, self.shard_units * shards, self.shard_items() * shards];
+            (terms, QUOTA_PERIOD_S * (1.0 - credit / busy))
+        });
+        (full_speed, throttled)
     }
 }
 
@@ -134,18 +98,10 @@ impl Physics {
     /// Seconds at a place.
     #[must_use]
     pub fn service_s(&self, place: &Place) -> f64 {
-        let (full_speed, work) = place.terms();
+        let (full_speed, throttled) = place.terms();
         let free = dot(&full_speed, &self.coefficients);
-        let slow = work.map_or(0.0, |work| {
-            self.periods.seconds(dot(&work, &self.coefficients), place.busy(), place.credit())
-        });
+        let slow = throttled.map_or(0.0, |(terms, less)| dot(&terms, &self.coefficients) - less);
         free.max(slow).max(1e-6)
-    }
-
-    /// Mean squared error of ln S over what was observed.
-    fn error(&self, observed: &[Observed], total: f64) -> f64 {
-        let square = |it: &Observed| (self.service_s(&it.place) / it.service_s).ln().powi(2);
-        observed.iter().map(|it| it.weight / total * square(it)).sum()
     }
 
     /// Least squares over what was observed; `None` without any.
@@ -168,20 +124,10 @@ impl Physics {
         if !has_units {
             sizes[2] = 0.0; // units are items: one of the two columns is enough
         }
-        let coefficients = sizes.map(|size| if size > 0.0 { 0.3 / size } else { 0.0 });
-        let fitted = |periods: Periods| {
-            let mut physics = Self { coefficients, periods };
-            for _ in 0..ROUNDS {
-                physics = physics.improve(observed, total, &sizes);
-            }
-            physics
-        };
-        let own = fitted(Periods::OnTheirOwn);
-        let is_throttled = observed.iter().any(|it| it.place.credit() < it.place.busy());
-        let with_batch = is_throttled.then(|| fitted(Periods::WithTheBatch));
-        let better =
-            with_batch.filter(|it| it.error(observed, total) + BELIEVED_FROM < own.error(observed, total));
-        let physics = better.unwrap_or(own);
+        let mut physics = Self { coefficients: sizes.map(|size| if size > 0.0 { 0.3 / size } else { 0.0 }) };
+        for _ in 0..ROUNDS {
+            physics = physics.improve(observed, total, &sizes);
+        }
         physics.coefficients.iter().all(|c| c.is_finite()).then_some(physics)
     }
 
@@ -190,16 +136,13 @@ impl Physics {
         let rows: Vec<([f64; COEFFICIENTS], f64, f64)> = observed
             .iter()
             .map(|it| {
-                let (full_speed, work) = it.place.terms();
-                let free = dot(&full_speed, &self.coefficients);
-                let slow = work.map(|work| {
-                    let (done, credit) = (dot(&work, &self.coefficients), it.place.credit());
-                    // Against credit that flows evenly the periods save so much.
-                    let saved = done / credit - self.periods.seconds(done, it.place.busy(), credit);
-                    (work.map(|term| term / credit), done / credit - saved, saved)
-                });
-                let (terms, target) = match slow {
-                    Some((terms, slow, saved)) if slow > free => (terms, it.service_s + saved),
+                let (full_speed, throttled) = it.place.terms();
+                let (terms, target) = match throttled {
+                    Some((terms, less))
+                        if dot(&terms, &self.coefficients) - less > dot(&full_speed, &self.coefficients) =>
+                    {
+                        (terms, it.service_s + less)
+                    }
                     _ => (full_speed, it.service_s),
                 };
                 (terms.map(|term| term / it.service_s), target / it.service_s, it.weight / total)
@@ -243,8 +186,7 @@ mod tests {
     }
 
     /// 5 ms a batch, 0.1 ms an item, 0.4 ms a unit.
-    const TRUTH: Physics =
-        Physics { coefficients: [0.005, 0.0001, 0.0004, 0.0], periods: Periods::OnTheirOwn };
+    const TRUTH: Physics = Physics { coefficients: [0.005, 0.0001, 0.0004, 0.0] };
 
     fn observed(at: &[(u32, u32, f64)]) -> Vec<Observed> {
         at.iter()
@@ -268,40 +210,11 @@ mod tests {
 
     #[test]
     fn a_quota_counts_only_beyond_its_first_period() {
-        let short = Physics { coefficients: [0.002, 0.0, 0.0, 0.0], ..TRUTH };
+        let short = Physics { coefficients: [0.002, 0.0, 0.0, 0.0] };
         assert!((short.service_s(&place(512, 1, 1.0)) - 0.002).abs() < 1e-12);
-        let long = Physics { coefficients: [1.0, 0.0, 0.0, 0.0], ..TRUTH };
+        let long = Physics { coefficients: [1.0, 0.0, 0.0, 0.0] };
         let ratio = long.service_s(&place(512, 1, 1.0)) / (1769.0 / 512.0);
         assert!((ratio - 1.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn periods_that_run_on_their_own_end_sooner_on_average() {
-        // 512 MiB: 5.8 ms of each 20 ms. 16.6 ms need three grants: at the start, at the end of the first period, 20 ms later.
-        let seconds = |periods: Periods| periods.seconds(0.0166, 1.0, 512.0 / 1769.0);
-        let with_batch = seconds(Periods::WithTheBatch);
-        assert!((with_batch - (0.040 + 0.0166 - 2.0 * 0.02 * 512.0 / 1769.0)).abs() < 1e-9, "{with_batch}");
-        let own = seconds(Periods::OnTheirOwn);
-        assert!((0.037..0.041).contains(&own), "{own}");
-    }
-
-    #[test]
-    fn the_cells_tell_how_the_periods_lie() {
-        let places: Vec<(u32, u32, f64)> = [512, 1024, 1769]
-            .iter()
-            .flat_map(|&mib| [1.0, 2.0, 4.0, 8.0, 16.0].map(|n| (mib, 1, n)))
-            .collect();
-        for periods in [Periods::OnTheirOwn, Periods::WithTheBatch] {
-            let truth = Physics { periods, ..TRUTH };
-            let observed: Vec<Observed> = places
-                .iter()
-                .map(|&(memory, processes, items)| {
-                    let place = place(memory, processes, items);
-                    Observed { place, service_s: truth.service_s(&place), weight: 10.0 }
-                })
-                .collect();
-            assert_eq!(Physics::fit(&observed).unwrap().periods, periods);
-        }
     }
 
     #[test]
