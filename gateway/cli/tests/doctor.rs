@@ -277,10 +277,8 @@ fn a_wrong_clock_a_wrong_key_and_no_way_to_aws_are_named() {
 fn a_host_without_credentials_is_named() {
     let world = World::start();
     let path = world.path("penstock.toml");
-    let config = format!(
-        "[aws]\nregion = 'us-east-1'\n[models.identity]\nmanifest = 'model'\nfunction = 'f'\n\
-         [listen]\npublic_address = '127.0.0.1:0'\nadmin_address = '127.0.0.1:0'\n"
-    );
+    let config = "[aws]\nregion = 'us-east-1'\n[models.identity]\nmanifest = 'model'\nfunction = 'f'\n\
+         [listen]\npublic_address = '127.0.0.1:0'\nadmin_address = '127.0.0.1:0'\n";
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
     command.args(["doctor", "--json", "--config"]).arg(&path).stdin(Stdio::null());

@@ -1,5 +1,5 @@
 //! Two gateways on one machine that share what they learn and their jobs: one is killed, one is stopped and wakes up again.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and shows what it saw")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

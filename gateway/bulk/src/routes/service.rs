@@ -120,7 +120,6 @@ pub struct Service {
 
 impl Service {
     /// Routes for the gateway's private listener: what all jobs do.
-    #[must_use]
     pub fn operator_routes(&self) -> Router {
         operator::router(self.operator.clone())
     }

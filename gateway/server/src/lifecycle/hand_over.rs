@@ -179,7 +179,7 @@ impl HandOver {
                     Err(error) => Err(error),
                 };
                 let (path, sockets) = (path.clone(), sockets.clone());
-                let spoken = tokio::task::spawn_blocking(move || converse(&path, stream, &*sockets)).await;
+                let spoken = tokio::task::spawn_blocking(move || converse(&path, stream, &sockets)).await;
                 match spoken {
                     Ok(Ok(successor)) => {
                         if sender.send(successor).await.is_err() {

@@ -113,7 +113,14 @@ pub(super) fn advice_on(error: &ProvisionError) -> &'static str {
         }
         ProvisionError::FunctionMissing { .. } => "deploy it, or mend `function` and the region",
         ProvisionError::Denied { .. } => "allow the action; what it would have shown was not looked at",
-        _ => "see the message",
+        ProvisionError::Busy { .. }
+        | ProvisionError::Throttled { .. }
+        | ProvisionError::Changed { .. }
+        | ProvisionError::UpdateFailed { .. }
+        | ProvisionError::MemoryRefused { .. }
+        | ProvisionError::Refused { .. }
+        | ProvisionError::Stopped
+        | ProvisionError::NotRestored { .. } => "see the message",
     }
 }
 
