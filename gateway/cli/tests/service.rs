@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use self::lambda::{lambda, read_message};
-use self::process::{Gateway, MANIFEST, ask};
+use self::process::{EndsAtDrop, Gateway, MANIFEST, ask};
 
 #[path = "support/lambda.rs"]
 mod lambda;
@@ -222,6 +222,7 @@ fn upgrades_under_load_refuse_and_lose_nothing() {
     gateway.said(" ready");
     let (over, met) = (AtomicBool::new(false), Met::default());
     std::thread::scope(|scope| {
+        let _ends = EndsAtDrop(&over);
         for keeps in [true, true, false, false] {
             let (address, over, met) = (&address, &over, &met);
             scope.spawn(move || load(address, keeps, over, met));
@@ -235,7 +236,6 @@ fn upgrades_under_load_refuse_and_lose_nothing() {
             gateway = next;
         }
         std::thread::sleep(Duration::from_millis(300));
-        over.store(true, Ordering::Relaxed);
     });
     assert!(gateway.is_running());
     assert_eq!((met.refused.into_inner(), met.failed.into_inner()), (0, 0));

@@ -236,7 +236,9 @@ impl EmulatorConfig {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let mut config: Self = toml::from_str(&text)?;
-        let base = path.parent().unwrap_or_else(|| Path::new("."));
+        // Sandboxes run in folders of their own, so nothing may stay relative to this process's.
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let base = whole.parent().unwrap_or_else(|| Path::new("."));
         let absolute = |path: &mut PathBuf| *path = base.join(&*path);
         for function in &mut config.function {
             absolute(&mut function.package_dir);
