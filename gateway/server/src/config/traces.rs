@@ -24,13 +24,13 @@ pub struct TracesConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// Of the traces that begin here, the share that is recorded, 0 to 1, default 0.01. Where a caller sends `traceparent`, its sampled flag decides. More: rare
-    /// requests are found; each recorded one costs some microseconds and a few kilobytes.
+    /// requests are found, for more CPU here and more to keep there.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sample_share: f64,
     /// `service.name` of the gateway's spans, default `penstock`; those of its workers get `-worker` behind it.
     pub service_name: String,
-    /// Spans that may wait for the collector, 1 to 1,000,000, default 8,192, about 1 KiB each. What does not fit is dropped and counted. More: a longer
-    /// pause of the collector is bridged.
+    /// Spans that may wait for the collector, 1 to 1,000,000, default 8,192. What does not fit is dropped and counted. More: a longer
+    /// pause of the collector is bridged, for more memory.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub queue_spans: usize,
     /// Spans of one request to the collector, 1 to 10,000, default 512. More: fewer and larger requests.

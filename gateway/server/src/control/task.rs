@@ -128,10 +128,16 @@ impl<S: Invoke> ControlLoop<S> {
                     }
                     Some(message) => self.handle_message(message).await,
                 },
-                done = Shared::done(self.shared.as_mut()) => self.handle_shared(done).await,
+                done = Shared::done(self.shared.as_mut()) => {
+                    self.handle_shared(done).await;
+                    self.publish();
+                }
                 () = observations.wait(), if takes => self.take_observations(Instant::now()),
                 Some(done) = self.calls.join_next(), if !self.calls.is_empty() => match done {
-                    Ok(done) => self.handle_calls(done),
+                    Ok(done) => {
+                        self.handle_calls(done);
+                        self.publish();
+                    }
                     Err(error) => tracing::error!(%error, "no-op calls ended without a result"),
                 },
                 Some(done) = self.refits.join_next(), if !self.refits.is_empty() => match done {
