@@ -66,6 +66,23 @@ _WHERE: tuple[Panel, ...] = (
         (f"1e6 * sum by (model) ({_LIVE_RATE}) / ({_ANSWERED} > 0)", "{{model}}"), minimum=0,
     ),
     graph(
+        "Dollars per million requests by tenant",
+        "Whose requests are dear? Shares of the invocations that they rode on; empty where `[tenants]` names nobody.",
+        Unit.USD, _DEAR,
+        (
+            f"1e6 * sum by (tenant) (rate(penstock_tenant_cost_usd_total{{{MODEL}}}[$__rate_interval])) / "
+            f"(sum by (tenant) (rate(penstock_tenant_requests_total{{{MODEL}}}[$__rate_interval])) > 0)",
+            "{{tenant}}",
+        ),
+        minimum=0,
+    ),
+    graph(
+        "Dollars per hour by tenant",
+        "For whom is it spent? Shares of the invocations that requests rode on; empty where `[tenants]` names nobody.",
+        Unit.USD, _BUDGET,
+        (f"sum by (tenant) (rate(penstock_tenant_cost_usd_total{{{MODEL}}}[$__rate_interval])) * 3600", "{{tenant}}"), is_stacked=True, minimum=0,
+    ),
+    graph(
         "Estimated share of the dollars",
         "How far can the dollars be trusted? Without a readable REPORT line they are computed from wall time.",
         Unit.SHARE, "PenstockReportsUnreadable",

@@ -84,6 +84,14 @@ _SANDBOXES: tuple[Panel, ...] = (
         ),
         span=8, minimum=0, maximum=1, threshold=Threshold(0.9),
     ),
+    graph(
+        "Batches that waited for a sandbox", "How many batches waited in the last minute for a sandbox at work rather than start another one?", Unit.COUNT, _COLD,
+        (or_zero(in_the_last_minute("penstock_batch_environment_wait_seconds_count", "model")), "{{model}}"), minimum=0,
+    ),
+    graph(
+        "Sandboxes started and kept", "How many were started beside waiting batches in the last minute, and how many idle ones were kept?", Unit.COUNT, _COLD,
+        (or_zero(in_the_last_minute("penstock_control_calls_total", "model, purpose", f'purpose=~"start|keep",{MODEL}'), "purpose"), "{{model}} {{purpose}}"), minimum=0,
+    ),
 )
 
 _BILL: tuple[Panel, ...] = (

@@ -103,7 +103,7 @@ _LOOP: tuple[Panel, ...] = (
         span=8, minimum=0,
     ),
     graph(
-        "No-op calls", "How often are aliases probed and sandboxes warmed up, and does it work?", Unit.PER_SECOND, _FALLBACK,
+        "No-op calls", "How often are aliases probed and sandboxes warmed up, started or kept, and does it work?", Unit.PER_SECOND, _FALLBACK,
         (f"sum by (purpose, outcome) (rate(penstock_control_calls_total{{{MODEL}}}[$__rate_interval]))", "{{purpose}} {{outcome}}"), span=8, minimum=0,
     ),
     graph(

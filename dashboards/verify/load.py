@@ -5,6 +5,7 @@ Open: requests start at their seeded Poisson times whether or not earlier ones w
 """
 
 import http.client
+import itertools
 import json
 import os
 import random
@@ -42,6 +43,8 @@ class Load:
         self._address = f"127.0.0.1:{stack.public}"
         self.answers: Counter[str] = Counter()
         self._lock = threading.Lock()
+        # The last is nobody that the gateway knows.
+        self._tenants = itertools.cycle(("search", "ads", "nobody"))
 
     def run(self) -> None:
         """Sends for so many seconds, then waits for what is under way."""
@@ -83,7 +86,7 @@ class Load:
         return [*burst, reload, *jobs]
 
     def _infer(self, model: str, body: dict) -> None:
-        request = urllib.request.Request(f"http://{self._address}/v2/models/{model}/infer", json.dumps(body).encode())
+        request = urllib.request.Request(f"http://{self._address}/v2/models/{model}/infer", json.dumps(body).encode(), {"x-tenant": next(self._tenants)})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 answer.read()

@@ -43,7 +43,7 @@ class Stack:
         self._parts, self._folder = parts, folder
         self._children: list[tuple[str, subprocess.Popen]] = []
         self.public, self.admin, self._lambda, self._prometheus = free_ports(4)
-        schema = subprocess.run([parts.penstock, "config-schema"], capture_output=True, text=True, check=True).stdout
+        schema = subprocess.run([parts.penstock, "reference", "config-schema"], capture_output=True, text=True, check=True).stdout
         properties = json.loads(schema)["properties"]
         # Older gateways have no bulk jobs; everything else is checked all the same.
         self.has_jobs = "bulk" in properties
@@ -166,6 +166,9 @@ credentials = "static-test"
 
 [prices]
 gateway_usd_per_hour = 0.0336
+
+[tenants]
+names = ["search", "ads"]
 
 [control]
 probe_interval_ms = 5000

@@ -206,6 +206,7 @@ fn live_beside(gate: Gate) -> BesideReport {
             }],
             canary: None,
             hold_out: None,
+            environments: None,
             retry: RetryLimits::default(),
         },
         bulk: Arc::new(example("minilm-128").unwrap()),

@@ -83,7 +83,7 @@ fn every_admitted_request_ends_once_and_the_books_agree() {
         assert!((recorded_usd / model.usd.total() - 1.0).abs() < 1e-9);
         assert_eq!(counts.answered, model.latency.total());
         assert_eq!(counts.invocations, model.fills.iter().sum::<u64>());
-        usd += model.usd.total() - model.usd.warm_up;
+        usd += model.usd.total() - model.usd.warm_up - model.usd.keeping;
     }
     assert!((seen.usd / usd - 1.0).abs() < 1e-9, "{} {usd}", seen.usd);
     let counts = report.models.iter().fold((0, 0, 0, 0, 0, 0), |sum, model| {
@@ -105,7 +105,7 @@ fn money_is_gb_seconds_and_fees() {
     let (report, _) = watched(eventful(6));
     for model in &report.models {
         let prices = optimizer_tuner::Economics::clone(&support::loop_config(1.0, 1.0).economics).prices;
-        let calls = (model.counts.invocations + model.counts.warmed) as f64;
+        let calls = (model.counts.invocations + model.counts.warmed + model.counts.keep_calls) as f64;
         let usd =
             model.counts.gb_seconds * prices.x86_64.tiers[0].usd_per_gb_second + calls * prices.request_usd();
         assert!((model.usd.total() / usd - 1.0).abs() < 1e-9, "{} {usd}", model.usd.total());

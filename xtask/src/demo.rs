@@ -96,6 +96,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
         name: "demo",
         ports,
         cpu_scale: CPU_SCALE,
+        account_concurrency: 100,
         models: models(&folder),
         emulator_extra: String::new(),
         listen_extra: String::new(),

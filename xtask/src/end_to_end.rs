@@ -1,4 +1,5 @@
-//! The whole of Penstock with real clients: tritonclient and openai against the gateway, boto3 and the `aws` command against the emulator.
+//! The whole of Penstock with real clients: tritonclient and openai against the gateway, the gateway against its OpenAPI document, boto3 and the `aws`
+//! command against the emulator.
 
 use std::path::Path;
 use std::process::Command;
@@ -37,6 +38,7 @@ fn tritonclient(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()>
         name: "tritonclient",
         ports: Ports::free()?,
         cpu_scale: 0.5,
+        account_concurrency: 100,
         models: names.iter().zip(folders).map(model).collect(),
         emulator_extra: String::new(),
         listen_extra: String::new(),
@@ -66,6 +68,7 @@ fn openai(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
         name: "openai",
         ports: Ports::free()?,
         cpu_scale: 0.5,
+        account_concurrency: 100,
         models: names.iter().zip(folders).map(model).collect(),
         emulator_extra: String::new(),
         listen_extra: String::new(),
@@ -80,6 +83,11 @@ fn openai(setup: &Setup, python: &Path, binaries: &Binaries) -> Result<()> {
         client
     };
     build::run(&mut client())?;
+    eprintln!("end to end: both listeners against their OpenAPI document");
+    let mut document = Command::new(python);
+    document.arg(setup.workspace().join("gateway/server/tests/clients/openapi_document.py"));
+    document.args(["--url", &url, "--admin", &format!("127.0.0.1:{}", stack.ports.admin)]);
+    build::run(&mut document)?;
     let submitted = client().args(["--phase", "submit"]).output().context("the openai client")?;
     anyhow::ensure!(submitted.status.success(), "{}", String::from_utf8_lossy(&submitted.stderr));
     let batch = String::from_utf8_lossy(&submitted.stdout).trim().to_owned();

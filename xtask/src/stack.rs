@@ -65,6 +65,8 @@ pub(crate) struct StackSpec {
     pub(crate) ports: Ports,
     /// Cores of this machine that one Lambda vCPU is.
     pub(crate) cpu_scale: f64,
+    /// Most environments of the local Lambda.
+    pub(crate) account_concurrency: u32,
     /// The models.
     pub(crate) models: Vec<ModelSpec>,
     /// Further lines of the emulator's configuration.
@@ -138,6 +140,7 @@ impl Stack {
             name,
             ports: Ports::free()?,
             cpu_scale: 2.0,
+            account_concurrency: 100,
             models: vec![ModelSpec { name: "identity".to_owned(), folder, memory_mib: 1769, plan }],
             emulator_extra: emulator_extra.to_owned(),
             listen_extra: "hand_over = \"hand-over.sock\"".to_owned(),
@@ -350,10 +353,11 @@ pub(crate) fn package(setup: &Setup, binaries: &Binaries, run: &Path) -> Result<
 
 fn emulator_toml(spec: &StackSpec, package: &Path, folder: &Path) -> String {
     let mut text = format!(
-        "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = {:?}\n\n[limits]\naccount_concurrency = 100\n\n{}\n",
+        "listen = \"127.0.0.1:{}\"\nstate_dir = {:?}\n\n[metering]\ncpu_scale = {:?}\n\n[limits]\naccount_concurrency = {}\n\n{}\n",
         spec.ports.emulator,
         folder.join("emulator"),
         spec.cpu_scale,
+        spec.account_concurrency,
         spec.emulator_extra
     );
     for model in &spec.models {

@@ -251,6 +251,7 @@ mod tests {
             }],
             canary: None,
             hold_out: None,
+            environments: None,
             retry: RetryLimits::default(),
         };
         let economics = Economics {

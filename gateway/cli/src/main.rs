@@ -10,7 +10,7 @@ mod stop;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Requests allocate and free on different threads; measured beside the system's allocator in `docs/decisions/0002-toolchain-and-crates.md`.
 #[global_allocator]
@@ -18,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// An adaptive serving gateway for model inference on AWS Lambda.
 #[derive(Debug, Parser)]
-#[command(name = "penstock", version, about)]
+#[command(name = "penstock", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,8 +44,8 @@ enum Command {
     CheckConfig(commands::check_config::Arguments),
     /// Show the configuration in force, with the origin of each value.
     PrintConfig(commands::print_config::Arguments),
-    /// Write the JSON schema or the reference page of the configuration.
-    ConfigSchema(commands::config_schema::Arguments),
+    /// Write a page of the reference: configuration, its JSON schema, metrics, or commands.
+    Reference(commands::reference::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +59,6 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::CheckConfig(arguments) => commands::check_config::run(arguments),
         Command::PrintConfig(arguments) => commands::print_config::run(arguments),
-        Command::ConfigSchema(arguments) => commands::config_schema::run(&arguments),
+        Command::Reference(arguments) => commands::reference::run(&arguments, Cli::command()),
     }
 }

@@ -1,8 +1,6 @@
 //! Two gateways on one machine that share what they learn and their jobs: one is killed, one is stopped and wakes up again.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,23 +10,21 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use self::lambda::lambda;
-use self::process::{EndsAtDrop, Gateway, MANIFEST, ask};
+use self::node::Node;
+use self::process::{EndsAtDrop, MANIFEST, ask};
 
 #[path = "support/lambda.rs"]
 mod lambda;
+#[path = "support/node.rs"]
+mod node;
+#[path = "../../bulk/tests/jobs/postgres.rs"]
+mod postgres;
 #[path = "support/process.rs"]
 mod process;
 #[path = "../../lease/tests/stores/s3.rs"]
 mod s3;
 
 const LEASE_MS: u64 = 1000;
-
-/// One of the gateways.
-struct Node {
-    process: Gateway,
-    public: String,
-    admin: String,
-}
 
 /// Windows are long, so that tuners decide nothing of their own while a test looks.
 fn config(folder: &Path, name: &str, lambda: SocketAddr, more: &str) -> PathBuf {
@@ -46,40 +42,6 @@ fn config(folder: &Path, name: &str, lambda: SocketAddr, more: &str) -> PathBuf 
 }
 
 impl Node {
-    fn start(config: &Path, environment: &[(&str, String)]) -> Self {
-        let mut command = Gateway::of(config);
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut process = Gateway::start(&mut command);
-        let line = process.said("gateway is serving");
-        let of = |key: &str| line.split_once(key).unwrap().1.split_whitespace().next().unwrap().to_owned();
-        Self { public: of("public_address="), admin: of("admin_address="), process }
-    }
-
-    fn send(address: &str, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let mut stream = TcpStream::connect(address).unwrap();
-        let length = body.len();
-        let form = if head.contains("/v1/files") && !body.is_empty() {
-            "content-type: multipart/form-data; boundary=b\r\n"
-        } else if head.contains("/control/") {
-            "content-type: application/json\r\n"
-        } else {
-            ""
-        };
-        write!(stream, "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer key\r\n{form}content-length: {length}\r\n\r\n")
-            .unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        (String::from_utf8_lossy(&answer[9..12]).parse().unwrap(), answer[end + 4..].to_vec())
-    }
-
-    fn json(&self, head: &str, body: &[u8]) -> Value {
-        let (status, answer) = Self::send(&self.public, head, body);
-        assert_eq!(status, 200, "{head}: {}", String::from_utf8_lossy(&answer));
-        serde_json::from_slice(&answer).unwrap()
-    }
-
     fn model(&self) -> Value {
         let (_, answer) = Self::send(&self.admin, "GET /control/models/identity", b"");
         serde_json::from_slice(&answer).unwrap_or_default()
@@ -208,6 +170,13 @@ fn one_of_two_decides_through_s3_and_an_old_leader_is_fenced() {
 }
 
 #[test]
+fn one_of_two_decides_through_postgresql_and_an_old_leader_is_fenced() {
+    let Some(server) = postgres::Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    one_decides(folder.path(), &server.url(), &[]);
+}
+
+#[test]
 fn a_gateway_whose_store_is_out_of_reach_serves() {
     let folder = tempfile::tempdir().unwrap();
     let more = "[state]\nshared = \"postgres://penstock@127.0.0.1:9/x\"\nlease_ms = 1000";
@@ -219,49 +188,6 @@ fn a_gateway_whose_store_is_out_of_reach_serves() {
 
 const LINES: usize = 1200;
 
-fn form(lines: &str) -> Vec<u8> {
-    let part =
-        |head: &str, data: &str| format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n{data}\r\n");
-    let purpose = part("name=\"purpose\"", "batch");
-    let file = part("name=\"file\"; filename=\"lines.jsonl\"", lines);
-    format!("{purpose}{file}--b--\r\n").into_bytes()
-}
-
-fn submit(node: &Node) -> String {
-    let url = "/v2/models/identity/infer";
-    let line = |number: usize| {
-        let input = json!({ "name": "x", "datatype": "FP32", "shape": [1, 1], "data": [number] });
-        let body = json!({ "inputs": [input] });
-        json!({ "custom_id": format!("l{number}"), "method": "POST", "url": url, "body": body }).to_string()
-    };
-    let lines: Vec<String> = (0..LINES).map(line).collect();
-    let file = node.json("POST /v1/files", &form(&lines.join("\n")));
-    let asked = json!({ "input_file_id": file["id"], "endpoint": url, "completion_window": "24h" });
-    node.json("POST /v1/batches", asked.to_string().as_bytes())["id"].as_str().unwrap().to_owned()
-}
-
-fn done(node: &Node, id: &str) -> (bool, u64) {
-    let batch = node.json(&format!("GET /v1/batches/{id}"), b"");
-    assert!(batch["status"] != "failed", "{batch}");
-    (batch["status"] == "completed", batch["request_counts"]["completed"].as_u64().unwrap())
-}
-
-/// Each line stands in the output once, with its own answer.
-fn answered_once(node: &Node, id: &str) {
-    let batch = node.json(&format!("GET /v1/batches/{id}"), b"");
-    assert_eq!(batch["request_counts"], json!({ "total": LINES, "completed": LINES, "failed": 0 }));
-    let content = format!("GET /v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
-    let (_, output) = Node::send(&node.public, &content, b"");
-    let mut answers = BTreeMap::new();
-    for line in String::from_utf8(output).unwrap().lines() {
-        let answer: Value = serde_json::from_str(line).unwrap();
-        let number: f64 = answer["custom_id"].as_str().unwrap()[1..].parse().unwrap();
-        assert_eq!(answer["response"]["body"]["outputs"][0]["data"], json!([number]));
-        assert!(answers.insert(answer["custom_id"].to_string(), ()).is_none(), "{line} stands there twice");
-    }
-    assert_eq!(answers.len(), LINES);
-}
-
 #[test]
 fn a_job_goes_on_at_the_other_gateway_and_no_line_is_answered_twice() {
     let folder = tempfile::tempdir().unwrap();
@@ -271,19 +197,19 @@ fn a_job_goes_on_at_the_other_gateway_and_no_line_is_answered_twice() {
     let (a, mut b) = (start("a"), start("b"));
 
     // Killed: the other one takes the job up at its next look.
-    let id = submit(&a);
-    wait("some lines are answered", PATIENCE, || done(&a, &id).1 >= 100);
+    let id = a.submit(LINES);
+    wait("some lines are answered", PATIENCE, || a.done(&id).1 >= 100);
     a.process.signal(Signal::SIGKILL);
     b.process.said("a batch that nobody runs is taken up");
-    let before = done(&b, &id).1;
-    wait("it goes on", PATIENCE, || done(&b, &id).1 > before);
+    let before = b.done(&id).1;
+    wait("it goes on", PATIENCE, || b.done(&id).1 > before);
     let mut c = start("c");
-    wait("it ends", Duration::from_secs(60), || done(&b, &id).0);
-    answered_once(&b, &id);
+    wait("it ends", Duration::from_secs(60), || b.done(&id).0);
+    b.answered_once(&id, LINES);
 
     // Stopped, with the job's lock in its hands: the other one takes the job after its lease, and the old one finds that out when it wakes.
-    let id = submit(&b);
-    wait("some lines are answered", PATIENCE, || done(&b, &id).1 >= 100);
+    let id = b.submit(LINES);
+    wait("some lines are answered", PATIENCE, || b.done(&id).1 >= 100);
     // A process that is stopped inside a transaction of SQLite holds the whole database: then it is stopped once more.
     let is_taken = (0..10).any(|_| {
         b.process.signal(Signal::SIGSTOP);
@@ -295,11 +221,11 @@ fn a_job_goes_on_at_the_other_gateway_and_no_line_is_answered_twice() {
         }
     });
     assert!(is_taken, "the other gateway takes the job");
-    let before = done(&c, &id).1;
-    wait("it goes on", PATIENCE, || done(&c, &id).1 > before + 100);
+    let before = c.done(&id).1;
+    wait("it goes on", PATIENCE, || c.done(&id).1 > before + 100);
     b.process.signal(Signal::SIGCONT);
     b.process.said("another gateway runs the batch");
-    wait("it ends", Duration::from_secs(60), || done(&c, &id).0);
-    answered_once(&c, &id);
-    answered_once(&b, &id);
+    wait("it ends", Duration::from_secs(60), || c.done(&id).0);
+    c.answered_once(&id, LINES);
+    b.answered_once(&id, LINES);
 }

@@ -14,7 +14,10 @@ mod units;
 pub use failure::ItemFailure;
 pub use ids::{BatchId, ModelId, PlanRevision, RequestId};
 pub use observation::{BinStats, ServiceObservation, ServiceOutcome, WindowStats};
-pub use plan::{Canary, HoldOut, PackingPolicy, PlanError, RetryLimits, Rung, ServiceTimeTable, ServingPlan};
+pub use plan::{
+    Canary, EnvironmentPolicy, HoldOut, PackingPolicy, PlanError, RetryLimits, Rung, ServiceTimeTable,
+    ServingPlan,
+};
 pub use prices::{Architecture, ArchitecturePrice, PriceTable, PriceTier};
 pub use time::Timestamp;
 pub use units::Mebibytes;

@@ -41,6 +41,8 @@ pub struct ServingPlan {
     pub canary: Option<Canary>,
     /// Which items run alone, to measure what batching saves; `None`: none.
     pub hold_out: Option<HoldOut>,
+    /// How execution environments are used sparingly; `None`: every batch goes out at once, and nothing is kept warm.
+    pub environments: Option<EnvironmentPolicy>,
     /// Bounds of retrying.
     pub retry: RetryLimits,
 }
@@ -89,6 +91,20 @@ pub struct HoldOut {
     pub every_items: u32,
     /// Items of a run, at least 1 and below `every_items`.
     pub run_items: u32,
+}
+
+/// Whom a batch waits for, and what is kept warm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EnvironmentPolicy {
+    /// What a new environment takes before it runs its first batch, placement and INIT, at the plan's slowest size. No batch waits longer than this
+    /// and its own upper service time for an environment that is at work.
+    pub init: Duration,
+    /// Share of items, 0 to 1, whose batch may wait for an environment before another one is started. More: fewer environments, more late answers.
+    pub waiting_share: f64,
+    /// For how long Lambda keeps an idle environment at the least.
+    pub stays_warm: Duration,
+    /// No-op calls that keep an environment which serves no batch, one in each `stays_warm`, before it is let go. 0: none is kept.
+    pub keep_calls: u32,
 }
 
 /// Upper service time (invocation as the gateway sees it, warm) by batch fill; linear between the points, flat outside.
@@ -217,6 +233,18 @@ impl ServingPlan {
             "hold_out.run_items",
             "must be at least 1 and below `every_items`",
         )?;
+        if let Some(environments) = &self.environments {
+            check(
+                (0.0..=1.0).contains(&environments.waiting_share),
+                "environments.waiting_share",
+                "must be 0 to 1",
+            )?;
+            check(
+                environments.stays_warm >= Duration::from_secs(1),
+                "environments.stays_warm",
+                "must be at least a second",
+            )?;
+        }
         for rung in self.places() {
             check((1..=64).contains(&rung.process_count), "process_count", "must be 1 to 64")?;
             check(

@@ -75,6 +75,7 @@ fn plan(model: ModelId, packing: PackingPolicy) -> ServingPlan {
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits {
             budget_ratio: 0.1,
             budget_min_per_second: 10.0,

@@ -4,7 +4,9 @@ use gateway_contract::{BatchId, ModelId, RequestId, ServingPlan, Timestamp};
 
 use crate::model::Model;
 use crate::shared::Shared;
-use crate::types::{BatchOutcome, Dispatch, Event, Part, Rejection, RequestMeta, RequestOutcome, WakeReason};
+use crate::types::{
+    BatchOutcome, Dispatch, EnvironmentCall, Event, Part, Rejection, RequestMeta, RequestOutcome, WakeReason,
+};
 
 /// Admission, buffer, packing, dispatch window, retries, bisection and scatter of all models.
 ///
@@ -44,6 +46,14 @@ impl Engine {
         };
         if let Some(Some(model)) = self.models.get_mut(usize::from(known.model.0)) {
             model.handle_outcome(&mut self.shared, now.as_nanos(), batch, known, outcome);
+        }
+    }
+
+    /// A call is back. `ran`: an environment has answered it. One that is not out is ignored.
+    pub fn handle_call(&mut self, now: Timestamp, call: BatchId, ran: bool) {
+        let Some(model) = self.shared.calls_out.remove(call.0) else { return };
+        if let Some(Some(model)) = self.models.get_mut(usize::from(model.0)) {
+            model.handle_call(&mut self.shared, now.as_nanos(), call, ran);
         }
     }
 
@@ -104,6 +114,12 @@ impl Engine {
     #[inline]
     pub fn poll_dispatch(&mut self) -> Option<Dispatch> {
         self.shared.dispatches.pop_front()
+    }
+
+    /// Next no-op call to make.
+    #[inline]
+    pub fn poll_call(&mut self) -> Option<EnvironmentCall> {
+        self.shared.calls.pop_front()
     }
 
     /// Next finished request.

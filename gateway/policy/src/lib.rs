@@ -8,6 +8,7 @@ mod breaker;
 mod closing;
 mod compiled_plan;
 mod engine;
+mod environments;
 mod id_table;
 mod model;
 mod ordered_queue;
@@ -23,6 +24,6 @@ mod window;
 
 pub use engine::Engine;
 pub use types::{
-    BatchOutcome, CloseReason, Dispatch, Event, ItemBytes, Part, Rejection, RequestMeta, RequestOutcome,
-    RetryReason, TooLarge, WakeReason,
+    BatchOutcome, CallPurpose, CloseReason, Dispatch, EnvironmentCall, Event, ItemBytes, Part, Rejection,
+    RequestMeta, RequestOutcome, RetryReason, TooLarge, WakeReason,
 };

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use gateway_contract::{BatchId, ItemFailure, RequestId};
+use gateway_contract::{BatchId, ItemFailure, ModelId, RequestId};
 
 use crate::batch::Batch;
 use crate::id_table::IdTable;
 use crate::request::{Request, Requests, Segment};
-use crate::types::{Dispatch, Event, Part, RequestOutcome};
+use crate::types::{Dispatch, EnvironmentCall, Event, Part, RequestOutcome};
 
 /// Vectors kept for reuse.
 const MAX_POOLED: usize = 1_024;
@@ -17,6 +17,9 @@ const MAX_POOLED: usize = 1_024;
 pub(crate) struct Shared {
     pub(crate) requests: Requests,
     pub(crate) in_flight: IdTable<Batch>,
+    /// Calls that are not back, and whose they are.
+    pub(crate) calls_out: IdTable<ModelId>,
+    pub(crate) calls: VecDeque<EnvironmentCall>,
     pub(crate) dispatches: VecDeque<Dispatch>,
     pub(crate) answers: VecDeque<(RequestId, RequestOutcome)>,
     pub(crate) events: VecDeque<Event>,

@@ -103,6 +103,32 @@ pub struct Dispatch {
     pub service_time_upper: Duration,
 }
 
+/// Make a no-op invocation: a batch of no items. [`crate::Engine::handle_call`] must be told once how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentCall {
+    /// Names this call; counted with the batches.
+    pub call: BatchId,
+    /// The model.
+    pub model: ModelId,
+    /// Alias that is called.
+    pub qualifier: std::sync::Arc<str>,
+    /// Memory behind that alias.
+    pub memory_mib: gateway_contract::Mebibytes,
+    /// Model processes that the environment is to have.
+    pub process_count: u32,
+    /// What for.
+    pub purpose: CallPurpose,
+}
+
+/// Why an environment is called without items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallPurpose {
+    /// To start another one, since batches wait for those at work.
+    Start,
+    /// To keep one that is idle.
+    Keep,
+}
+
 /// Why a batch was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CloseReason {
@@ -182,6 +208,8 @@ pub enum WakeReason {
     RequestDeadline,
     /// A back-off ends.
     RetryReady,
+    /// An idle environment is to be called.
+    EnvironmentCall,
 }
 
 /// Something worth counting. The shell maps these to metrics in one file.
@@ -236,6 +264,15 @@ pub enum Event {
         model: ModelId,
         /// Whether it still waited in the queue.
         in_queue: bool,
+    },
+    /// A new batch went out later than it closed, since all environments were at work.
+    WaitedForEnvironment {
+        /// Its model.
+        model: ModelId,
+        /// Its items.
+        items: u32,
+        /// For how long.
+        waited: Duration,
     },
     /// The in-flight window moved.
     WindowChanged {

@@ -148,10 +148,11 @@ fn the_example_is_valid() {
 }
 
 #[test]
-fn the_committed_schema_and_reference_are_not_stale() {
+fn the_committed_schema_and_references_are_not_stale() {
     for (file, wanted, command) in [
-        ("docs/config.schema.json", schema_json(), "penstock config-schema"),
-        ("docs/config.md", reference_markdown(), "penstock config-schema --markdown"),
+        ("docs/config.schema.json", schema_json(), "penstock reference config-schema"),
+        ("docs/metrics.md", gateway_server::telemetry::metrics_markdown(), "penstock reference metrics"),
+        ("docs/config.md", reference_markdown(), "penstock reference config"),
     ] {
         let committed = std::fs::read_to_string(repository().join(file)).unwrap_or_default();
         assert!(committed == wanted, "{file} is stale: write it again with `{command} > {file}`");

@@ -6,6 +6,7 @@
 
 mod arrivals;
 pub mod bulk;
+pub mod environments;
 pub mod event;
 pub mod formula;
 pub mod report;

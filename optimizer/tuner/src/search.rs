@@ -15,6 +15,7 @@ use std::time::Duration;
 use gateway_contract::{PackingPolicy, PriceTable, ServiceTimeTable};
 use optimizer_bayesopt::normal;
 
+use crate::environments::{before_learning, keep_calls};
 use crate::event::{Expectation, PointSummary};
 use crate::formula::{
     ArrivalLaw, ArrivalTable, CloseCurve, CostTable, Evenness, FillLaw, Fleet, Gathering, LatencyLaw,
@@ -142,6 +143,8 @@ struct Place {
     hopeful_usd: Vec<f64>,
     usd_per_second: f64,
     init_s: f64,
+    /// For how long an environment that serves no batch is there, seconds.
+    stays_s: f64,
 }
 
 /// Service law by place (the law's "rung") and fill.
@@ -224,7 +227,9 @@ impl<'a> Search<'a> {
         let places: Vec<Place> = points
             .iter()
             .enumerate()
-            .map(|(index, &point)| Place::new(point, index, &rows, economics, fee_usd, max_items, knowledge))
+            .map(|(index, &point)| {
+                Place::new(point, index, &rows, economics, fee_usd, max_items, knowledge, settings)
+            })
             .collect();
         if places.is_empty() {
             return None;
@@ -515,7 +520,7 @@ impl<'a> Search<'a> {
         let fleet = |(index, share, sum): (usize, f64, f64)| {
             let per_second = share * fill.batches_per_second();
             let seconds = sum / share;
-            (index, Fleet::new(evenness, share, per_second, seconds, STAYS_WARM.as_secs_f64()))
+            (index, Fleet::new(evenness, share, per_second, seconds, self.places[index].stays_s))
         };
         sizes.into_iter().map(fleet).collect()
     }
@@ -775,6 +780,7 @@ impl Place {
         fee_usd: f64,
         max_items: u32,
         knowledge: &Knowledge,
+        settings: &TunerSettings,
     ) -> Self {
         let usd_per_second = usd_per_second(&economics.prices, economics, point.memory_mib);
         let costs = CostTable::new(rows, index, max_items, usd_per_second, fee_usd);
@@ -784,7 +790,11 @@ impl Place {
                 billed * usd_per_second + fee_usd
             })
             .collect();
-        Self { point, costs, hopeful_usd, usd_per_second, init_s: knowledge.init_s(point.memory_mib) }
+        let init_s = knowledge.init_s(point.memory_mib);
+        let kept =
+            before_learning(settings).map_or(0, |_| keep_calls(settings, init_s, usd_per_second, fee_usd));
+        let stays_s = STAYS_WARM.as_secs_f64() * (1.0 + f64::from(kept));
+        Self { point, costs, hopeful_usd, usd_per_second, init_s, stays_s }
     }
 }
 

@@ -94,6 +94,15 @@ pub struct ExplorationLimits {
     pub hold_out_share: f64,
 }
 
+/// How execution environments are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvironmentSettings {
+    /// Whether a batch waits for an environment at work rather than start another one.
+    pub waits: bool,
+    /// Whether idle environments are kept by no-op calls; only where batches wait.
+    pub keeps: bool,
+}
+
 /// When a plan is given up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GuardSettings {
@@ -126,6 +135,8 @@ pub struct TunerSettings {
     pub exploration: ExplorationLimits,
     /// When a plan is given up.
     pub guard: GuardSettings,
+    /// How execution environments are used.
+    pub environments: EnvironmentSettings,
     /// Relative gain in the objective below which the plan in force is kept.
     pub dead_band: f64,
     /// Windows that each plan is measured for by the policies that measure whole plans.
@@ -146,6 +157,7 @@ impl Default for TunerSettings {
             detector: DetectorKind::Bocpd,
             exploration: ExplorationLimits::default(),
             guard: GuardSettings::default(),
+            environments: EnvironmentSettings { waits: true, keeps: true },
             dead_band: 0.03,
             windows_per_trial: 30,
             seed: 1,

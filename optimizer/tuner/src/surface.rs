@@ -151,6 +151,7 @@ mod tests {
             rungs: vec![rung],
             canary: None,
             hold_out: None,
+            environments: None,
             retry: RetryLimits::default(),
         };
         let economics = Economics {

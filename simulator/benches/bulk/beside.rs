@@ -49,6 +49,7 @@ fn plan() -> ServingPlan {
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits::default(),
     }
 }

@@ -220,6 +220,7 @@ fn base(slo_s: f64, memory_mib: Mebibytes) -> ServingPlan {
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits::default(),
     }
 }

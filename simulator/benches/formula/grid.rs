@@ -203,6 +203,7 @@ fn plan(model: &Model, kind: Kind) -> ServingPlan {
         deadline_margin: seconds(0.005),
         canary: None,
         hold_out: None,
+        environments: None,
         service_time_upper: ServiceTimeTable::new(vec![(1, Duration::ZERO)]).expect("one point"),
         rungs: kind
             .rungs

@@ -120,6 +120,7 @@ impl Known {
             rungs: vec![self.rung(1, place)],
             canary: None,
             hold_out: None,
+            environments: None,
             ..self.base.clone()
         }
     }

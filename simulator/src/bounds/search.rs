@@ -361,6 +361,7 @@ impl<'a> PlanSearch<'a> {
             rungs,
             canary: None,
             hold_out: None,
+            environments: None,
             ..self.known.base.clone()
         }
     }

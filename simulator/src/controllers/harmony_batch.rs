@@ -75,6 +75,7 @@ fn provision(known: &Known, requests_per_s: f64) -> Chosen {
         rungs: vec![known.rung(bound, place)],
         canary: None,
         hold_out: None,
+        environments: None,
         ..known.base.clone()
     };
     let concurrency = requests_per_s / f64::from(bound) * known.billed(place, bound).mean();

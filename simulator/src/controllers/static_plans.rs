@@ -60,6 +60,7 @@ pub fn kserve(known: &Known) -> StaticPlan {
         rungs: vec![known.rung(bound, place)],
         canary: None,
         hold_out: None,
+        environments: None,
         ..known.base.clone()
     };
     StaticPlan { plan, concurrency: 0.0 }

@@ -167,6 +167,7 @@ impl<'a> TimedBatches<'a> {
             rungs: vec![known.rung(chosen.max_batch_size, place)],
             canary: None,
             hold_out: None,
+            environments: None,
             ..known.base.clone()
         }
     }

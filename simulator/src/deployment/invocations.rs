@@ -1,12 +1,14 @@
 //! Lambda's side: batches are sent and come back, environments are given back or lost.
 
 use gateway_contract::{Mebibytes, ModelId, Timestamp};
-use gateway_policy::{BatchOutcome, Dispatch, Event};
+use gateway_policy::{BatchOutcome, Dispatch, EnvironmentCall, Event};
 
 use super::Deployment;
 use super::attempt::{Around, Attempt, attempt};
+use super::config::ColdStarts;
 use super::jobs::Job;
 use super::observer::Observer;
+use crate::lambda::billed_seconds;
 
 impl<O: Observer> Deployment<'_, O> {
     pub(super) fn send(&mut self, dispatch: Dispatch) {
@@ -29,6 +31,7 @@ impl<O: Observer> Deployment<'_, O> {
         match self.jobs.end() {
             Some(Job::Batch { dispatch, attempt, began }) => self.end_batch(dispatch, attempt, began),
             Some(Job::WarmUp { model, memory, began }) => self.end_environment(model, memory, began, false),
+            Some(Job::Call { call, ran, began }) => self.end_call(&call, ran, began),
             None => {}
         }
     }
@@ -68,6 +71,52 @@ impl<O: Observer> Deployment<'_, O> {
         self.engine.recycle(dispatch.parts);
     }
 
+    /// A no-op invocation, as far as the account allows: it finds a warm environment, or starts one.
+    pub(super) fn make_call(&mut self, call: EnvironmentCall) {
+        self.observer.on_call(Timestamp::from_nanos(self.now), &call);
+        let at = usize::from(call.model.0);
+        let model = &mut self.models[at];
+        let network_s = self.account.network.draw(&mut model.streams.network);
+        let is_refused = model.active.is_unreachable
+            || model.active.throttled.is_some()
+            || model.active.refused_at.contains(&call.memory_mib)
+            || self.limits.admit(at, self.now).is_err();
+        let mut takes_s = network_s;
+        let mut ran = !is_refused;
+        if ran {
+            let is_warm = model.environments.take_warm(call.memory_mib, self.now);
+            let is_cold = !is_warm && self.account.cold_starts == ColdStarts::Paid;
+            if is_cold && self.limits.start_environment(at, self.now).is_err() {
+                self.limits.release(at);
+                ran = false;
+            } else {
+                if !is_warm {
+                    model.environments.start(call.memory_mib);
+                }
+                let init_s = if is_cold { model.profile.init_seconds(call.memory_mib) } else { 0.0 };
+                let billed_s = billed_seconds(init_s + self.account.runtime_s);
+                let usd = billed_s * self.account.usd_per_second(call.memory_mib)
+                    + self.account.economics.prices.request_usd();
+                takes_s +=
+                    self.account.runtime_s + init_s + if is_cold { self.account.placement_s } else { 0.0 };
+                model.report.count_call(is_cold, usd, call.memory_mib.gibibytes() * billed_s);
+                if let Some(tally) = &mut model.tally {
+                    tally.spend(usd);
+                }
+            }
+        }
+        self.jobs.begin(self.now + super::nanos(takes_s), Job::Call { call, ran, began: self.now });
+    }
+
+    fn end_call(&mut self, call: &EnvironmentCall, ran: bool, began: u64) {
+        let now = Timestamp::from_nanos(self.now);
+        if ran {
+            self.end_environment(usize::from(call.model.0), call.memory_mib, began, false);
+        }
+        self.observer.on_call_end(now, call, ran);
+        self.engine.handle_call(now, call.call, ran);
+    }
+
     #[inline]
     pub(super) fn count_event(&mut self, event: &Event) {
         self.observer.on_event(Timestamp::from_nanos(self.now), event);
@@ -80,6 +129,7 @@ impl<O: Observer> Deployment<'_, O> {
             | Event::DuplicateSuppressed
             | Event::CancelledInQueue { .. }
             | Event::DeadlineExceeded { .. }
+            | Event::WaitedForEnvironment { .. }
             | Event::WindowChanged { .. } => {}
         }
     }

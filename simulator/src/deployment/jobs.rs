@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use gateway_contract::Mebibytes;
-use gateway_policy::Dispatch;
+use gateway_policy::{Dispatch, EnvironmentCall};
 
 use super::attempt::Attempt;
 
@@ -14,8 +14,22 @@ use super::attempt::Attempt;
     reason = "nearly all are batches, and a box would be an allocation each"
 )]
 pub(super) enum Job {
-    Batch { dispatch: Dispatch, attempt: Attempt, began: u64 },
-    WarmUp { model: usize, memory: Mebibytes, began: u64 },
+    Batch {
+        dispatch: Dispatch,
+        attempt: Attempt,
+        began: u64,
+    },
+    WarmUp {
+        model: usize,
+        memory: Mebibytes,
+        began: u64,
+    },
+    /// A no-op call of the engine; `ran`: an environment answers it.
+    Call {
+        call: EnvironmentCall,
+        ran: bool,
+        began: u64,
+    },
 }
 
 /// Jobs by their end; of several that end together, the one that was begun first.
@@ -79,7 +93,7 @@ mod tests {
         }
         let order = std::iter::from_fn(|| jobs.end()).map(|job| match job {
             Job::WarmUp { model, .. } => model,
-            Job::Batch { .. } => usize::MAX,
+            Job::Batch { .. } | Job::Call { .. } => usize::MAX,
         });
         assert_eq!(order.collect::<Vec<_>>(), [1, 3, 0, 2]);
         assert_eq!((jobs.peak(), jobs.next_end(), jobs.places.len()), (4, u64::MAX, 4));

@@ -198,6 +198,9 @@ impl<'o, O: Observer> Deployment<'o, O> {
         while let Some(dispatch) = self.engine.poll_dispatch() {
             self.send(dispatch);
         }
+        while let Some(call) = self.engine.poll_call() {
+            self.make_call(call);
+        }
         while let Some((request, outcome)) = self.engine.poll_answer() {
             self.answer(request, &outcome);
         }

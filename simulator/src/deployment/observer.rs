@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use gateway_contract::{ModelId, RequestId, ServiceObservation, ServingPlan, Timestamp, WindowStats};
-use gateway_policy::{BatchOutcome, Dispatch, Event, Rejection, RequestMeta, RequestOutcome};
+use gateway_policy::{
+    BatchOutcome, Dispatch, EnvironmentCall, Event, Rejection, RequestMeta, RequestOutcome,
+};
 use optimizer_tuner::TunerEvent;
 
 use crate::lambda::ThrottleReason;
@@ -23,6 +25,12 @@ pub trait Observer {
 
     /// A batch was sent.
     fn on_dispatch(&mut self, _now: Timestamp, _dispatch: &Dispatch) {}
+
+    /// The engine makes a no-op call.
+    fn on_call(&mut self, _now: Timestamp, _call: &EnvironmentCall) {}
+
+    /// A no-op call is back, and the engine is told next.
+    fn on_call_end(&mut self, _now: Timestamp, _call: &EnvironmentCall, _ran: bool) {}
 
     /// Lambda refused an invocation.
     fn on_throttle(&mut self, _now: Timestamp, _model: ModelId, _reason: ThrottleReason) {}

@@ -43,15 +43,17 @@ pub struct Spent {
     pub init: f64,
     /// Fees of invocations.
     pub fees: f64,
-    /// Environments that were warmed before a plan served: INIT and fee.
+    /// Environments that were warmed before a plan served, or started beside batches that waited: INIT and fee.
     pub warm_up: f64,
+    /// No-op calls that kept environments.
+    pub keeping: f64,
 }
 
 impl Spent {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> f64 {
-        self.duration + self.init + self.fees + self.warm_up
+        self.duration + self.init + self.fees + self.warm_up + self.keeping
     }
 }
 
@@ -106,8 +108,10 @@ pub struct Counts {
     pub invocations: u64,
     /// Of those, how many started an environment.
     pub cold_starts: u64,
-    /// Environments warmed before a plan served.
+    /// Environments warmed before a plan served, or started beside batches that waited.
     pub warmed: u64,
+    /// No-op calls that found a warm environment.
+    pub keep_calls: u64,
     /// Invocations refused, by [`ThrottleReason::index`].
     pub throttled: [u64; ThrottleReason::ALL.len()],
     /// Invocations without a connection, or refused for good.
@@ -240,6 +244,18 @@ impl std::fmt::Debug for DeploymentReport {
 }
 
 impl ModelReport {
+    /// A no-op call of the engine ran.
+    pub(super) fn count_call(&mut self, is_cold: bool, usd: f64, gb_seconds: f64) {
+        if is_cold {
+            self.usd.warm_up += usd;
+            self.counts.warmed += 1;
+        } else {
+            self.usd.keeping += usd;
+            self.counts.keep_calls += 1;
+        }
+        self.counts.gb_seconds += gb_seconds;
+    }
+
     /// A batch ended, `nanos` after it was sent.
     pub(super) fn count_batch(&mut self, dispatch: &Dispatch, attempt: &Attempt, nanos: u64) {
         let counts = &mut self.counts;

@@ -166,12 +166,13 @@ fn is_close(one: f64, other: f64) -> bool {
 }
 
 fn compare_money(sums: &Sums, model: &ModelReport, at: Timestamp, findings: &mut Findings) {
-    let ran = model.usd.total() - model.usd.warm_up;
+    let calls = model.usd.warm_up + model.usd.keeping;
+    let ran = model.usd.total() - calls;
     let records: f64 = model.windows.iter().map(|record| record.usd).sum();
     let pairs = [
         ("the report's batches", ran, sums.billed_usd),
         ("the records' dollars", records, model.usd.total()),
-        ("the windows' dollars as known", sums.windows.cost_usd, sums.known_usd + model.usd.warm_up),
+        ("the windows' dollars as known", sums.windows.cost_usd, sums.known_usd + calls),
     ];
     for (what, said, summed) in pairs {
         findings.check(is_close(said, summed), Rule::Money, at, || {

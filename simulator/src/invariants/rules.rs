@@ -37,6 +37,8 @@ pub enum Rule {
     CanaryShare,
     /// Items that run alone to be measured do so in their turn, one after the other.
     HoldOuts,
+    /// No-op calls are made only where the plan has a use for them, and end once.
+    Calls,
     /// Exploration costs no more than its budget.
     ExplorationDollars,
     /// The sum over what was counted is the sum of the bills.

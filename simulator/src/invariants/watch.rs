@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gateway_contract::{ModelId, RequestId, ServiceObservation, ServingPlan, Timestamp, WindowStats};
-use gateway_policy::{BatchOutcome, Dispatch, Event, Rejection, RequestMeta, RequestOutcome};
+use gateway_policy::{
+    BatchOutcome, Dispatch, EnvironmentCall, Event, Rejection, RequestMeta, RequestOutcome,
+};
 use optimizer_tuner::TunerEvent;
 use optimizer_tuner::settings::ExplorationLimits;
 
@@ -120,6 +122,16 @@ impl Observer for Watch {
         self.batches += 1;
         self.ledger.dispatch(now, dispatch.batch);
         self.reference.handle_dispatch(now, dispatch);
+    }
+
+    fn on_call(&mut self, now: Timestamp, call: &EnvironmentCall) {
+        self.log(format_args!("{now:?} {call:?}"));
+        self.reference.handle_call(now, call);
+    }
+
+    fn on_call_end(&mut self, now: Timestamp, call: &EnvironmentCall, ran: bool) {
+        self.log(format_args!("{now:?} {} {ran}", call.call));
+        self.reference.handle_call_end(now, call.call);
     }
 
     fn on_outcome(

@@ -222,6 +222,7 @@ impl ModelFile {
             rungs: vec![rung(16, size, 1)],
             canary: None,
             hold_out: None,
+            environments: None,
             retry: RetryLimits::default(),
         };
         Ok(plan)

@@ -239,6 +239,7 @@ fn start(file: &str, study: &Study, profile: &ModelProfile) -> Result<ServingPla
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits::default(),
     };
     plan.validate().map_err(|error| Problem::whole(file, format!("`[start]`: {error}")))?;

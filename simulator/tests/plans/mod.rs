@@ -36,6 +36,7 @@ pub(crate) fn plan(packing: PackingPolicy, max_batch_size: u32, max_queue_delay_
         rungs: vec![rung(4, 1769, 1), rung(max_batch_size.max(5), 3538, 2)],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits {
             budget_ratio: 0.1,
             budget_min_per_second: 10.0,

@@ -78,6 +78,7 @@ pub fn loop_config(slo_s: f64, seconds: f64) -> LoopConfig {
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits::default(),
     };
     let economics = Economics {

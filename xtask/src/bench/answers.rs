@@ -39,6 +39,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         name: "answers",
         ports: Ports::free()?,
         cpu_scale: 0.5,
+        account_concurrency: 100,
         models: MODELS.iter().zip(&folders).map(model).collect(),
         emulator_extra: String::new(),
         listen_extra: String::new(),

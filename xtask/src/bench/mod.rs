@@ -1,6 +1,7 @@
 //! Measurements by name. Each prints a table for people and, on request, writes one JSON object.
 
 pub(crate) mod answers;
+mod beside;
 mod bulk;
 mod calibration;
 mod console;
@@ -41,6 +42,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// Every answer its own: concurrent requests with distinct contents against the unbatched answers.
     Answers(answers::Arguments),
+    /// Live traffic with a bulk job at full tilt beside it, and without.
+    Beside(beside::Arguments),
     /// A bulk job, monolithic against parallel: time and cost by batch size, and what the optimizer picks.
     Bulk(bulk::Arguments),
     /// The simulator's law of service time against published measurements and own sweeps.
@@ -103,6 +106,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments) -> Result<()> {
     let json = json.as_deref();
     match &arguments.name {
         Name::Answers(arguments) => answers::run(setup, arguments, json),
+        Name::Beside(arguments) => beside::run(setup, arguments, json),
         Name::Bulk(arguments) => bulk::run(setup, arguments, json),
         Name::Calibration(arguments) => calibration::run(setup, arguments, json),
         Name::Changepoint { traces, plots } => {

@@ -173,7 +173,7 @@ impl Sweep {
 
 /// Interpolated quantile of ascending values, of which there is at least one.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index: `share` is 0 to 1")]
-fn quantile(values: &[f64], share: f64) -> f64 {
+pub(super) fn quantile(values: &[f64], share: f64) -> f64 {
     let place = share * (values.len() - 1) as f64;
     let index = place as usize;
     let next = values[(index + 1).min(values.len() - 1)];

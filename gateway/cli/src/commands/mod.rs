@@ -2,11 +2,11 @@
 
 pub(crate) mod batch_api;
 pub(crate) mod check_config;
-pub(crate) mod config_schema;
 pub(crate) mod doctor;
 pub(crate) mod emulate;
 pub(crate) mod print_config;
 pub(crate) mod provision;
+pub(crate) mod reference;
 pub(crate) mod serve;
 
 use std::path::PathBuf;

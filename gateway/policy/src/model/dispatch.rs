@@ -41,6 +41,7 @@ impl Model {
         let reason =
             if reason == CloseReason::Full && fill.is_full_in_bytes { CloseReason::Bytes } else { reason };
         self.budget.deposit();
+        self.note_wait(shared, now, fill.items);
         self.hold_outs.on_dispatch(self.plan.plan.hold_out.as_ref(), fill.items, is_hold_out);
         let latest_deadline = fill.latest_deadline();
         let batch = Batch {
@@ -159,6 +160,9 @@ impl Model {
             service_time_upper: std::time::Duration::from_nanos(self.plan.upper(batch.items)),
         });
         batch.dispatched = now;
+        if let (Some(policy), Some(qualifier)) = (&plan.environments, qualifier) {
+            self.environments.on_dispatch(policy, qualifier, now, id.0);
+        }
         self.in_flight += 1;
         shared.in_flight.insert(id.0, batch);
         id

@@ -6,6 +6,7 @@
 mod admission;
 mod deadlines;
 mod dispatch;
+mod environments;
 mod hold_out;
 mod outcome;
 mod turnaround;
@@ -21,6 +22,7 @@ use crate::batch::Batch;
 use crate::breaker::Breaker;
 use crate::closing::{self, Backlog, Close};
 use crate::compiled_plan::CompiledPlan;
+use crate::environments::Environments;
 use crate::packing::{Packer, Packing};
 use crate::request::{NEVER, Request};
 use crate::retry::RetryBudget;
@@ -51,6 +53,7 @@ pub(crate) struct Model {
     /// Batches that fitted the canary since the last that went there.
     since_canary: u32,
     hold_outs: HoldOuts,
+    environments: Environments,
     wake: Option<(u64, WakeReason)>,
 }
 
@@ -72,6 +75,7 @@ impl Model {
             turnaround: Turnaround::default(),
             since_canary: 0,
             hold_outs: HoldOuts::default(),
+            environments: Environments::default(),
             wake: None,
             plan: CompiledPlan::new(plan),
         }
@@ -152,7 +156,8 @@ impl Model {
         self.waiting.settle(&shared.requests);
         let close = self.send_what_may_go(shared, now);
         self.deadlines.settle(&shared.requests);
-        self.wake = self.next_wake(now, close);
+        self.keep_warm(shared, now);
+        self.wake = self.next_wake(now, close, shared.is_draining);
     }
 
     /// What waits, in numbers.
@@ -184,6 +189,9 @@ impl Model {
             let places = self.again.len().saturating_add(self.in_flight as usize);
             match close {
                 Close::Now(reason) if places < allowed as usize => {
+                    if let Some(until) = self.waits_for_environment(shared, now, &backlog) {
+                        return Close::At(until, WakeReason::BatchCloses);
+                    }
                     self.send_new(shared, now, &backlog, reason);
                     if self.waiting.items >= backlog.items {
                         // Cannot be; but a gauge that was wrong must cost one request its answer, not everybody the engine.
@@ -191,13 +199,17 @@ impl Model {
                         return Close::Never;
                     }
                 }
-                Close::Never | Close::Now(_) | Close::At(..) => return close,
+                Close::Never | Close::At(..) => {
+                    self.environments.on_nothing_due();
+                    return close;
+                }
+                Close::Now(_) => return close,
             }
         }
     }
 
     #[inline]
-    fn next_wake(&self, now: u64, close: Close) -> Option<(u64, WakeReason)> {
+    fn next_wake(&self, now: u64, close: Close, is_draining: bool) -> Option<(u64, WakeReason)> {
         let allowed = self.window.allowed(now);
         let deadline = self.deadlines.next().map(|at| (at, WakeReason::RequestDeadline));
         let mut wake = deadline;
@@ -211,6 +223,9 @@ impl Model {
             && places < allowed as usize
         {
             earlier(Some((at, reason)));
+        }
+        if !is_draining {
+            earlier(self.called_at().map(|at| (at, WakeReason::EnvironmentCall)));
         }
         if self.in_flight < allowed {
             earlier(self.again.first_key_value().map(|(&(at, _), _)| (at, WakeReason::RetryReady)));

@@ -39,6 +39,10 @@ impl Model {
         if std::mem::take(&mut batch.is_hold_out) {
             self.hold_outs.on_outcome();
         }
+        // What crashed, or was lost, may have taken its environment along.
+        let ran =
+            matches!(outcome, BatchOutcome::Completed { .. } | BatchOutcome::TooLarge(TooLarge::Response));
+        self.environments.on_back(now, id.0, ran);
         let before = self.window.size();
         match outcome {
             BatchOutcome::Completed { failed } => {

@@ -50,6 +50,7 @@ pub fn plan(packing: PackingPolicy) -> ServingPlan {
         rungs: vec![rung(2, "small"), rung(10_000, "large")],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits {
             budget_ratio: 0.5,
             budget_min_per_second: 100.0,

@@ -24,6 +24,7 @@ mod prices;
 mod reference;
 mod reload;
 mod settings;
+mod tenants;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub use prices::{PricesConfig, TierConfig};
 pub use reference::{reference_markdown, schema_json};
 pub use reload::{changed_restart_keys, config_hash};
 pub use settings::{ModelSettings, Settings};
+pub use tenants::TenantsConfig;
 pub use traces::TracesConfig;
 
 /// The whole file.
@@ -76,6 +78,9 @@ pub struct Config {
     /// Traces, to an OpenTelemetry collector. Needs a restart.
     #[schemars(extend("x-requires-restart" = true))]
     pub traces: TracesConfig,
+    /// For whom requests are. Needs a restart.
+    #[schemars(extend("x-requires-restart" = true))]
+    pub tenants: TenantsConfig,
     /// The control loop.
     pub control: ControlConfig,
     /// What is kept over restarts. Needs a restart.

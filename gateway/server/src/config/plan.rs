@@ -204,6 +204,7 @@ impl PlanConfig {
             rungs,
             canary: None,
             hold_out: None,
+            environments: None,
             retry: RetryLimits {
                 budget_ratio: self.retry.budget_ratio,
                 budget_min_per_second: self.retry.budget_min_per_second,

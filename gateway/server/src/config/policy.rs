@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use gateway_contract::Mebibytes;
 use optimizer_changepoint::DetectorKind;
 use optimizer_tuner::settings::{
-    AccountLimits, ExplorationLimits, GuardSettings, Objective, PolicyKind, SearchBounds, SettingsError,
-    TunerSettings,
+    AccountLimits, EnvironmentSettings, ExplorationLimits, GuardSettings, Objective, PolicyKind,
+    SearchBounds, SettingsError, TunerSettings,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,13 @@ pub struct PolicyConfig {
     /// many as the plan is expected to need, and no more than this. 0: none; the switch then meets cold sandboxes.
     #[schemars(range(min = 0, max = 1000))]
     pub max_warm_up_environments: u32,
+    /// Whether a batch that finds all execution environments at work waits for one of them, at most the model's INIT and one service time long, rather than
+    /// start another one; default true. Others are started beside it by no-op calls when too much waits. Only with `grey_box`. False: every batch goes out at
+    /// once; more cold starts, each billed.
+    pub wait_for_environments: bool,
+    /// Whether idle environments are kept warm by no-op calls until those have cost as much as starting them again would; default true. Only where batches
+    /// wait for environments. False: Lambda takes idle ones away after some minutes, and the next peak starts them again.
+    pub keep_environments: bool,
     /// What is known of the model before it has served anything: the measured invocations that `penstock profile` leaves in `profiles/MODEL.jsonl`,
     /// relative to this file. Taken up at the first start only; learned state goes before it. Without it learning begins with the traffic. No default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,6 +229,8 @@ impl Default for PolicyConfig {
             windows_per_trial: tuner.windows_per_trial,
             seed: tuner.seed,
             max_warm_up_environments: 10,
+            wait_for_environments: tuner.environments.waits,
+            keep_environments: tuner.environments.keeps,
             first_profile: None,
             exploration: ExplorationConfig::default(),
             guard: GuardConfig::default(),
@@ -288,6 +297,10 @@ impl PolicyConfig {
                 probation_batches: self.guard.probation_batches,
                 blind_after_windows: self.guard.blind_after_windows,
                 hold_off_windows: self.guard.hold_off_windows,
+            },
+            environments: EnvironmentSettings {
+                waits: self.wait_for_environments,
+                keeps: self.keep_environments,
             },
             dead_band: self.dead_band,
             windows_per_trial: self.windows_per_trial,

@@ -18,7 +18,7 @@ pub fn schema_json() -> String {
 
 const HEAD: &str = "# Configuration reference
 
-Generated from the doc comments in `gateway/server/src/config/` by `penstock config-schema --markdown`; do not edit.
+Generated from the doc comments in `gateway/server/src/config/` by `penstock reference config`; do not edit.
 
 One TOML file (`penstock serve --config FILE`). Unknown keys are errors. Precedence: command line (`--set section.key=value`),
 then environment (`PENSTOCK_SECTION__KEY=value`), then the file, then the defaults below. `penstock check-config` checks a file

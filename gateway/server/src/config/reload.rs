@@ -8,7 +8,7 @@ use super::Config;
 use super::origins::leaves;
 
 /// Sections whose values are fixed when the process starts.
-const RESTART_SECTIONS: &[&str] = &["listen", "limits", "aws", "log", "traces", "state", "bulk"];
+const RESTART_SECTIONS: &[&str] = &["listen", "limits", "aws", "log", "traces", "tenants", "state", "bulk"];
 
 /// Keys that differ and take effect only after a restart, dotted.
 #[must_use]

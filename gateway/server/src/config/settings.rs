@@ -6,12 +6,14 @@ use std::time::Duration;
 use gateway_contract::{Architecture, ModelId, PlanRevision, PriceTable, ServiceObservation, ServingPlan};
 use gateway_invoker::InvokerConfig;
 use optimizer_tuner::TunerSettings;
+use optimizer_tuner::environments::before_learning;
 use workers_protocol::ModelManifest;
 
 use super::traces::trace_settings;
 use super::{BulkConfig, Config, ControlConfig, ListenConfig, LogConfig, ModelConfig, PolicyConfig};
 use crate::driver::DriverLimits;
 use crate::http::HttpConfig;
+use crate::telemetry::Tenants;
 use crate::telemetry::traces::TraceSettings;
 
 /// A valid configuration.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub log: LogConfig,
     /// Where traces go; `None`: nowhere.
     pub traces: Option<TraceSettings>,
+    /// Whose requests are counted apart; `None`: nobody's.
+    pub tenants: Option<Tenants>,
     /// How often to call each alias with a no-op; `None`: never.
     pub probe_interval: Option<Duration>,
     /// Where learned state is kept; `None`: nowhere.
@@ -104,6 +108,10 @@ impl Settings {
             invalid.push((format!("traces.{key}"), reason));
             None
         });
+        let tenants = config.tenants.tenants().unwrap_or_else(|(key, reason)| {
+            invalid.push((format!("tenants.{key}"), reason));
+            None
+        });
         let mut models = Vec::with_capacity(config.models.len());
         for (name, model) in &config.models {
             match model_settings(name, model, &config.control, base) {
@@ -128,6 +136,7 @@ impl Settings {
             drain_limit: config.drain.drain_limit_ms.duration(),
             log: config.log.clone(),
             traces,
+            tenants,
             probe_interval: Some(config.control.probe_interval_ms.duration())
                 .filter(|interval| !interval.is_zero()),
             state_directory: config.state.directory.as_ref().map(|directory| base.join(directory)),
@@ -193,6 +202,7 @@ fn model_settings(
     let tuner = policy
         .tuner(control)
         .map_err(|error| (format!(".policy.{}", error.field), error.reason.to_owned()))?;
+    let plan = ServingPlan { environments: before_learning(&tuner), ..plan };
     let first_observations = match &policy.first_profile {
         Some(path) => super::first_profile::read(&base.join(path))
             .map_err(|reason| (".policy.first_profile".to_owned(), reason))?,

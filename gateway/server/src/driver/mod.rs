@@ -5,6 +5,7 @@
 //! answers) happens in the batches' own tasks. Deliberately absent: decisions (the engine's) and HTTP.
 
 mod batch;
+mod call;
 mod clock;
 mod command;
 mod flight;

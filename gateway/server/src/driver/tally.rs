@@ -93,6 +93,11 @@ impl WindowTally {
         self.cold_starts += u64::from(observation.init.is_some());
     }
 
+    /// Something else was paid for.
+    pub(super) fn spend(&mut self, cost_usd: f64) {
+        self.stats.cost_usd += cost_usd;
+    }
+
     /// Ends the window and begins the next. How the model stands is left at zero.
     pub(super) fn close(&mut self, now: Timestamp, percentile: f64) -> ClosedWindow {
         self.close_bin();

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use gateway_contract::{BatchId, ModelId, RequestId, Timestamp};
 use gateway_policy::share::LiveLoad;
-use gateway_policy::{BatchOutcome, Dispatch, Engine, RequestMeta, RequestOutcome};
+use gateway_policy::{BatchOutcome, Dispatch, Engine, EnvironmentCall, RequestMeta, RequestOutcome};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use super::batch::{BatchDone, BatchJob, Running, nothing_to_send};
+use super::call::{CallDone, CallJob};
 use super::clock::Clock;
 use super::command::{Command, Reply};
 use super::flight::{Flight, Inputs};
@@ -33,6 +34,9 @@ pub(super) struct Driver<S> {
     invoker: S,
     running: JoinSet<BatchDone>,
     tasks: HashMap<tokio::task::Id, Running>,
+    /// No-op calls. Nobody waits for them at the end.
+    calling: JoinSet<CallDone>,
+    calls: HashMap<tokio::task::Id, BatchId>,
     clock: Clock,
     catalogue: Arc<Catalogue>,
     drained: Vec<oneshot::Sender<()>>,
@@ -58,6 +62,8 @@ impl<S: Invoke> Driver<S> {
             invoker,
             running: JoinSet::new(),
             tasks: HashMap::new(),
+            calling: JoinSet::new(),
+            calls: HashMap::new(),
             clock,
             catalogue,
             drained: Vec::new(),
@@ -97,6 +103,7 @@ impl<S: Invoke> Driver<S> {
                         self.handle_ended(ended);
                     }
                 }
+                Some(ended) = self.calling.join_next_with_id(), if !self.calling.is_empty() => self.handle_call_ended(ended),
                 () = &mut sleep, if wake.is_some() => self.engine.handle_timeout(self.clock.now()),
             }
         }
@@ -122,6 +129,9 @@ impl<S: Invoke> Driver<S> {
     fn drain_engine(&mut self) {
         while let Some(dispatch) = self.engine.poll_dispatch() {
             self.handle_dispatch(dispatch);
+        }
+        while let Some(call) = self.engine.poll_call() {
+            self.make_call(call);
         }
         while let Some((request, outcome)) = self.engine.poll_answer() {
             self.handle_answer(request, outcome);
@@ -299,6 +309,34 @@ impl<S: Invoke> Driver<S> {
                 self.engine.handle_outcome(self.clock.now(), batch, BatchOutcome::FunctionError);
             }
         }
+    }
+
+    fn make_call(&mut self, call: EnvironmentCall) {
+        let Some(model) = self.models.models.get(&call.model).cloned() else {
+            return self.engine.handle_call(self.clock.now(), call.call, false);
+        };
+        let number = call.call;
+        let job = CallJob { call, model, prices: self.models.prices.clone() };
+        let task = self.calling.spawn(job.run(self.invoker.clone()));
+        self.calls.insert(task.id(), number);
+    }
+
+    fn handle_call_ended(&mut self, ended: Result<(tokio::task::Id, CallDone), JoinError>) {
+        let (call, ran) = match ended {
+            Ok((task, done)) => {
+                self.calls.remove(&task);
+                if let Some(tally) = self.tallies.get_mut(usize::from(done.model.id.0)) {
+                    tally.spend(done.cost_usd);
+                }
+                (done.call.call, done.ran)
+            }
+            Err(error) => {
+                let Some(call) = self.calls.remove(&error.id()) else { return };
+                tracing::error!(%call, %error, "the task of a no-op call panicked");
+                (call, false)
+            }
+        };
+        self.engine.handle_call(self.clock.now(), call, ran);
     }
 
     fn handle_done(&mut self, mut done: BatchDone) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_contract::{
-    Architecture, ItemFailure, Mebibytes, ModelId, PackingPolicy, PlanRevision, PriceTable, RetryLimits,
-    Rung, ServiceOutcome, ServiceTimeTable, ServingPlan,
+    Architecture, EnvironmentPolicy, ItemFailure, Mebibytes, ModelId, PackingPolicy, PlanRevision,
+    PriceTable, RetryLimits, Rung, ServiceOutcome, ServiceTimeTable, ServingPlan,
 };
 use gateway_invoker::{
     Invocation, InvocationReply, InvokeError, Metering, RefusedCause, ThrottleReason, UnknownCause,
@@ -59,6 +59,7 @@ fn plan(max_batch_size: u32, max_queue_delay: Duration) -> ServingPlan {
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits {
             budget_ratio: 1.0,
             budget_min_per_second: 100.0,
@@ -100,12 +101,12 @@ fn metering() -> Metering {
 }
 
 fn echo(request: &Request, fail: &[u64]) -> InvocationReply {
-    let ranges = request.inputs[0].item_ranges(request.ids.len()).unwrap();
+    let Some(input) = request.inputs.first() else { return no_op(request) };
+    let ranges = input.item_ranges(request.ids.len()).unwrap();
     let kept: Vec<usize> =
         (0..request.ids.len()).filter(|&index| !fail.contains(&request.ids[index])).collect();
     let ids: Vec<u64> = kept.iter().map(|&index| request.ids[index]).collect();
-    let shapes: Vec<&[u32]> =
-        kept.iter().map(|&index| request.inputs[0].item_shapes.get(index).unwrap()).collect();
+    let shapes: Vec<&[u32]> = kept.iter().map(|&index| input.item_shapes.get(index).unwrap()).collect();
     let errors: Vec<ItemError> = fail
         .iter()
         .map(|&id| ItemError { id, code: ItemErrorCode::ModelFailed, message: format!("item {id} is bad") })
@@ -114,9 +115,16 @@ fn echo(request: &Request, fail: &[u64]) -> InvocationReply {
         name: "y",
         datatype: Datatype::Fp32,
         item_shapes: workers_protocol::ItemShapes::from_shapes(&shapes),
-        chunks: kept.iter().map(|&index| &request.inputs[0].data[ranges[index].clone()]).collect(),
+        chunks: kept.iter().map(|&index| &input.data[ranges[index].clone()]).collect(),
     }];
-    let payload = Answer::encode(request.header.batch, &ids, &outputs, &errors, &Report::default());
+    reply(Answer::encode(request.header.batch, &ids, &outputs, &errors, &Report::default()))
+}
+
+fn no_op(request: &Request) -> InvocationReply {
+    reply(Answer::encode(request.header.batch, &[], &[], &[], &Report::default()))
+}
+
+fn reply(payload: Vec<u8>) -> InvocationReply {
     InvocationReply {
         payload: payload.into(),
         executed_version: None,
@@ -270,6 +278,56 @@ async fn a_request_larger_than_a_batch_is_split_and_joined_in_order() {
     let sent = [1.0, 2.0, 3.0, 4.0, 5.0];
     let completed = world.send(&sent).await.unwrap().unwrap();
     assert_eq!(values(&completed), sent);
+    assert_eq!(world.invocations(), 3);
+}
+
+/// Nobody waits for long: others are started at once.
+fn sparing(keep_calls: u32) -> ServingPlan {
+    let environments = EnvironmentPolicy {
+        init: ms(5_000),
+        waiting_share: 0.0,
+        stays_warm: Duration::from_secs(300),
+        keep_calls,
+    };
+    ServingPlan { environments: Some(environments), ..plan(1, ms(0)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_an_environment_is_served_by_the_one_that_a_call_started() {
+    let world = world(sparing(0), [Step::Echo(ms(900)), Step::Echo(ms(100)), Step::Echo(ms(100))]);
+    let slow = world.send(&[1.0]);
+    tokio::time::sleep(ms(10)).await;
+    let second = world.send(&[2.0]).await.unwrap().unwrap();
+    assert_eq!(values(&second), [2.0]);
+    assert!((ms(100)..ms(200)).contains(&second.receipt.queue_wait), "{:?}", second.receipt.queue_wait);
+    assert!(!slow.is_finished());
+    slow.await.unwrap().unwrap();
+    let items: Vec<usize> = world.script.seen.lock().unwrap().iter().map(|it| it.ids.len()).collect();
+    assert_eq!(items, [1, 0, 0, 1], "two are started for what waits, and serve it");
+    let calls = world.catalogue.no_op_calls.with_label_values(&["echo", "start", "ok"]).get();
+    let usd = world.catalogue.cost_usd.with_label_values(&["echo", "lambda_warm_up"]).get();
+    assert_eq!((calls, usd > 0.0), (2, true));
+    assert_eq!(world.catalogue.environment_wait.with_label_values(&["echo"]).get_sample_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_or_panics_leaves_the_batch_to_the_environment_at_work() {
+    for broken in [Step::Panic, Step::Error(function_error())] {
+        let world = world(sparing(0), [Step::Echo(ms(900)), broken]);
+        let slow = world.send(&[1.0]);
+        tokio::time::sleep(ms(10)).await;
+        let second = world.send(&[2.0]);
+        slow.await.unwrap().unwrap();
+        assert_eq!(values(&second.await.unwrap().unwrap()), [2.0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_environment_is_kept_by_calls_and_let_go() {
+    let world = world(sparing(2), []);
+    world.send(&[1.0]).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(world.catalogue.no_op_calls.with_label_values(&["echo", "keep", "ok"]).get(), 2);
     assert_eq!(world.invocations(), 3);
 }
 

@@ -13,6 +13,7 @@ mod infer;
 pub mod lines;
 mod metadata;
 pub mod openai;
+mod openapi;
 mod repository;
 mod router;
 mod state;

@@ -9,10 +9,10 @@ use axum::routing::{get, post};
 use super::errors::{ApiError, Code};
 use super::metadata::ModelPath;
 use super::openai::{self, OpenAiError};
-use super::{HttpState, health, infer, metadata, repository, statistics};
+use super::{HttpState, health, infer, metadata, openapi, repository, statistics};
 use crate::inference::Inference;
 
-/// All `/v2` routes, and the live ones of `/v1`. Others may be merged in.
+/// All `/v2` routes, the live ones of `/v1`, and their description. Others may be merged in.
 pub fn public_router<I: Inference>(state: HttpState<I>) -> Router {
     let mut router = Router::new()
         .route("/v2", get(metadata::server))
@@ -23,7 +23,8 @@ pub fn public_router<I: Inference>(state: HttpState<I>) -> Router {
         .route("/v2/repository/index", post(repository::index::<I>))
         .route("/v1/embeddings", post(openai::embeddings::<I>))
         .route("/v1/models", get(openai::list_models::<I>))
-        .route("/v1/models/{model}", get(openai::one_model::<I>));
+        .route("/v1/models/{model}", get(openai::one_model::<I>))
+        .route("/openapi.json", get(openapi::document));
     for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         router = router
             .route(model, get(metadata::model::<I>))

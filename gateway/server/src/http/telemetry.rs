@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
+
 use crate::inference::Receipt;
 use crate::telemetry::traces::TraceId;
 
@@ -10,6 +12,8 @@ use crate::telemetry::traces::TraceId;
 pub struct RequestRecord<'a> {
     /// Name of the served model; `None` if the request named none that exists (so that label sets stay closed).
     pub model: Option<&'a str>,
+    /// Its head.
+    pub headers: &'a HeaderMap,
     /// Status of the answer.
     pub status: u16,
     /// `ok`, or the `code` of the error body; a closed set, see `docs/http.md`.

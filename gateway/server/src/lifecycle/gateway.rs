@@ -176,7 +176,7 @@ impl Gateway {
             http: Arc::new(http.clone()),
         };
         let extension = extend(host).await.map_err(StartError::Extension)?;
-        let telemetry = Arc::new(HttpMetrics::new(shared.catalogue.clone()));
+        let telemetry = Arc::new(HttpMetrics::new(shared.catalogue.clone(), loaded.settings.tenants.clone()));
         let state = HttpState::new(
             shared.driver.clone(),
             shared.fleet.registry().clone(),

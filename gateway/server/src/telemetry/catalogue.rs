@@ -41,6 +41,19 @@ const BYTES: &[f64] = &[
     6_291_456.0,
 ];
 
+/// What is said of a family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// With the prefix.
+    pub name: &'static str,
+    /// As in the macro below.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
 macro_rules! catalogue {
     ($( $field:ident: $kind:ident $name:literal [$($label:literal),*] $(buckets $buckets:ident)? $help:literal; )*) => {
         /// All metric families. Cheap to share behind an `Arc`; hot paths cache children in [`crate::telemetry::ModelMetrics`].
@@ -54,8 +67,13 @@ macro_rules! catalogue {
         }
 
         impl Catalogue {
-            /// Names of all metrics, with the prefix.
-            pub const NAMES: &'static [&'static str] = &[$( concat!("penstock_", $name), )*];
+            /// All of them, in the order of this file.
+            pub const FAMILIES: &'static [Family] = &[$( Family {
+                name: concat!("penstock_", $name),
+                kind: stringify!($kind),
+                labels: &[$($label),*],
+                help: $help,
+            }, )*];
 
             /// Registers every family.
             ///
@@ -91,6 +109,8 @@ macro_rules! catalogue {
 
 catalogue! {
     requests: counter "requests_total" ["model", "code", "class"] "Answered inference requests by error code (ok: none) and status class.";
+    tenant_requests: counter "tenant_requests_total" ["tenant", "model"] "Answered inference requests by tenant, where `[tenants]` names some.";
+    tenant_cost_usd: float_counter "tenant_cost_usd_total" ["tenant", "model"] "Dollars of their shares of the invocations that they rode on; in cost_usd too. No-op calls and abandoned requests are nobody's.";
     requests_cancelled: counter "requests_cancelled_total" ["model"] "Inference requests given up by their client.";
     request_duration: histogram "request_duration_seconds" ["model"] buckets LATENCY_SECONDS "Request head read to answer handed over.";
     gateway_overhead: histogram "gateway_overhead_seconds" ["model"] buckets OVERHEAD_SECONDS "Request duration less queue wait less invocation.";
@@ -103,6 +123,7 @@ catalogue! {
     batch_items: histogram "batch_items" ["model"] buckets ITEMS "Items of a batch when it closed.";
     batch_bytes: histogram "batch_bytes" ["model"] buckets BYTES "Encoded bytes of a batch when it closed.";
     batch_oldest_wait: histogram "batch_oldest_wait_seconds" ["model"] buckets LATENCY_SECONDS "Wait of the oldest item of a batch when it closed.";
+    environment_wait: histogram "batch_environment_wait_seconds" ["model"] buckets LATENCY_SECONDS "Wait of a batch that was due for an execution environment at work, instead of starting another one; batches that waited only.";
     batches_dispatched: counter "batches_dispatched_total" ["model", "reason"] "Batches by the reason for which they closed.";
     invocations: counter "invocations_total" ["model", "qualifier", "outcome"] "Invocations by outcome.";
     throttled: counter "invocations_throttled_total" ["model", "reason"] "Throttled invocations by the limit that Lambda named.";
@@ -157,7 +178,7 @@ catalogue! {
     decision_seconds: histogram "control_decision_seconds" ["model"] buckets OVERHEAD_SECONDS "One window's whole decision.";
     observations_dropped: plain_counter "control_observations_dropped_total" [] "Observations that the control loop was too slow to take.";
     control_restarts: plain_counter "control_restarts_total" [] "Restarts of the control loop or of one model's tuner after a panic.";
-    no_op_calls: counter "control_calls_total" ["model", "purpose", "outcome"] "No-op invocations of the control loop: warm-ups and probes.";
+    no_op_calls: counter "control_calls_total" ["model", "purpose", "outcome"] "No-op invocations: `warm_up` before a switch of sizes, `probe`, `start` of an environment beside batches that wait, `keep` of an idle one.";
     state_saves: counter "state_saves_total" ["result"] "Writes of learned state.";
     state_copies: counter "state_copies_total" ["result"] "Writes of the copy of the learned state in another store.";
     driver_restarts: plain_counter "driver_restarts_total" [] "Restarts of the driver task after a panic.";

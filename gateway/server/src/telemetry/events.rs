@@ -42,6 +42,10 @@ pub fn record_event<'a>(
             let place = if in_queue { "queue" } else { "in_flight" };
             catalogue.deadlines_exceeded.with_label_values(&[metrics.model(), place]).inc();
         }
+        Event::WaitedForEnvironment { model: id, waited, .. } => {
+            let Some(metrics) = model(id) else { return };
+            metrics.environment_wait.observe(waited.as_secs_f64());
+        }
         Event::WindowChanged { model: id, window } => {
             let Some(metrics) = model(id) else { return };
             metrics.in_flight_window.set(i64::from(window));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalogue, Repeated};
+use super::{Catalogue, Repeated, Tenants};
 use crate::http::{HttpTelemetry, RequestRecord};
 
 /// Label of requests that name no served model.
@@ -13,32 +13,35 @@ const ACCESS: &str = "penstock::access";
 
 /// Counts requests and connections.
 #[derive(Clone, Debug)]
-pub struct HttpMetrics(Arc<Catalogue>);
+pub struct HttpMetrics {
+    catalogue: Arc<Catalogue>,
+    tenants: Option<Tenants>,
+}
 
 impl HttpMetrics {
-    /// Counts into `catalogue`.
+    /// Counts into `catalogue`; by tenant too, if there are some.
     #[must_use]
-    pub fn new(catalogue: Arc<Catalogue>) -> Self {
-        Self(catalogue)
+    pub fn new(catalogue: Arc<Catalogue>, tenants: Option<Tenants>) -> Self {
+        Self { catalogue, tenants }
     }
 }
 
 impl HttpTelemetry for HttpMetrics {
     fn connection_opened(&self) {
-        self.0.connections_opened.inc();
-        self.0.connections_open.inc();
+        self.catalogue.connections_opened.inc();
+        self.catalogue.connections_open.inc();
     }
 
     fn connection_closed(&self) {
-        self.0.connections_open.dec();
+        self.catalogue.connections_open.dec();
     }
 
     fn connection_refused(&self) {
-        self.0.connections_refused.inc();
+        self.catalogue.connections_refused.inc();
     }
 
     fn accept_failed(&self, error: &std::io::Error) {
-        self.0.accept_failures.inc();
+        self.catalogue.accept_failures.inc();
         tracing::warn!(%error, "accepting a connection failed; the listener backs off");
     }
 
@@ -55,19 +58,27 @@ impl HttpTelemetry for HttpMetrics {
         if record.status >= 500 {
             self.log_failure(record, model);
         }
-        self.0.requests.with_label_values(&[model, record.code, class]).inc();
-        self.0.request_duration.with_label_values(&[model]).observe(record.duration.as_secs_f64());
+        self.catalogue.requests.with_label_values(&[model, record.code, class]).inc();
+        self.catalogue.request_duration.with_label_values(&[model]).observe(record.duration.as_secs_f64());
         if let Some(overhead) = record.overhead() {
-            self.0.gateway_overhead.with_label_values(&[model]).observe(overhead.as_secs_f64());
+            self.catalogue.gateway_overhead.with_label_values(&[model]).observe(overhead.as_secs_f64());
+        }
+        if let Some(tenants) = &self.tenants {
+            let labels = &[tenants.label(record.headers), model];
+            self.catalogue.tenant_requests.with_label_values(labels).inc();
+            self.catalogue
+                .tenant_cost_usd
+                .with_label_values(labels)
+                .inc_by(record.receipt.map_or(0.0, |it| it.cost_usd));
         }
     }
 
     fn request_cancelled(&self, model: Option<&str>) {
-        self.0.requests_cancelled.with_label_values(&[model.unwrap_or(NO_MODEL)]).inc();
+        self.catalogue.requests_cancelled.with_label_values(&[model.unwrap_or(NO_MODEL)]).inc();
     }
 
     fn handler_panicked(&self) {
-        self.0.handler_panics.inc();
+        self.catalogue.handler_panics.inc();
         tracing::error!("a request handler panicked; its request was answered with 500");
     }
 }
@@ -75,7 +86,7 @@ impl HttpTelemetry for HttpMetrics {
 impl HttpMetrics {
     /// A line for a request that was answered 5xx, unless the like was told just now.
     fn log_failure(&self, record: &RequestRecord<'_>, model: &str) {
-        let told = self.0.note_failure("request failed", record.code, model);
+        let told = self.catalogue.note_failure("request failed", record.code, model);
         if let Repeated::Tell { suppressed } = told {
             let trace_id = record.trace.map(tracing::field::display);
             tracing::warn!(

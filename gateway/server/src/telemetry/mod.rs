@@ -12,6 +12,8 @@ mod line_bound;
 pub(crate) mod logs;
 pub mod model;
 mod process;
+mod reference;
+mod tenants;
 pub mod traces;
 
 pub use catalogue::Catalogue;
@@ -22,3 +24,5 @@ pub use jobs::JobMetrics;
 pub(crate) use limiter::PERIOD;
 pub use limiter::Repeated;
 pub use model::ModelMetrics;
+pub use reference::metrics_markdown;
+pub use tenants::Tenants;

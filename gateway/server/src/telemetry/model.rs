@@ -21,6 +21,7 @@ pub struct ModelMetrics {
     pub(crate) batch_items: Histogram,
     pub(crate) batch_bytes: Histogram,
     pub(crate) batch_oldest_wait: Histogram,
+    pub(crate) environment_wait: Histogram,
     pub(crate) invocations_in_flight: IntGauge,
     pub(crate) in_flight_window: IntGauge,
     pub(crate) bisections: IntCounter,
@@ -34,6 +35,7 @@ pub struct ModelMetrics {
     process_restarts: IntCounter,
     duration_usd: Counter,
     request_usd: Counter,
+    warm_up_usd: Counter,
     estimated_usd: Counter,
 }
 
@@ -78,6 +80,7 @@ impl ModelMetrics {
             batch_items: c.batch_items.with_label_values(labels),
             batch_bytes: c.batch_bytes.with_label_values(labels),
             batch_oldest_wait: c.batch_oldest_wait.with_label_values(labels),
+            environment_wait: c.environment_wait.with_label_values(labels),
             invocations_in_flight: c.invocations_in_flight.with_label_values(labels),
             in_flight_window: c.in_flight_window.with_label_values(labels),
             bisections: c.bisections.with_label_values(labels),
@@ -91,6 +94,7 @@ impl ModelMetrics {
             process_restarts: c.worker_restarts.with_label_values(labels),
             duration_usd: c.cost_usd.with_label_values(&[model, "lambda_duration"]),
             request_usd: c.cost_usd.with_label_values(&[model, "lambda_requests"]),
+            warm_up_usd: c.cost_usd.with_label_values(&[model, "lambda_warm_up"]),
             estimated_usd: c.cost_estimated_usd.with_label_values(labels),
             model: model.to_owned(),
             catalogue,
@@ -158,6 +162,12 @@ impl ModelMetrics {
         };
         set(&self.catalogue.lambda_max_memory_used, meters.max_memory_used_bytes);
         set(&self.catalogue.lambda_memory_size, meters.memory_size_bytes);
+    }
+
+    /// Counts a no-op call of the engine, at this price.
+    pub fn called(&self, purpose: &'static str, outcome: &'static str, usd: f64) {
+        self.catalogue.no_op_calls.with_label_values(&[&*self.model, purpose, outcome]).inc();
+        self.warm_up_usd.inc_by(usd);
     }
 
     /// Counts items that ended without a value.

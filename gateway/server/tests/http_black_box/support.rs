@@ -182,6 +182,7 @@ fn model(id: u16, name: &str, tensors: &[(&str, Datatype, &[i64])]) -> ServedMod
         }],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits {
             budget_ratio: 0.2,
             budget_min_per_second: 1.0,

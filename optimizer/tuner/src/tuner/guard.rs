@@ -184,6 +184,7 @@ mod tests {
             rungs: vec![rung],
             canary: None,
             hold_out: None,
+            environments: None,
             retry: RetryLimits::default(),
         };
         let economics = Economics {

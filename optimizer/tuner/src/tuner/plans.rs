@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gateway_contract::{Mebibytes, PackingPolicy, PlanRevision, Rung, ServiceTimeTable, ServingPlan};
+use gateway_contract::{
+    EnvironmentPolicy, Mebibytes, PackingPolicy, PlanRevision, Rung, ServiceTimeTable, ServingPlan,
+};
 
 use super::Tuner;
 use super::account::{Previous, Realised};
@@ -22,7 +24,9 @@ impl Scored {
 impl Tuner {
     /// A plan that serves a point; everything else is the configuration's.
     pub(super) fn plan_of(&self, point: &Point, service_time_upper: ServiceTimeTable) -> ServingPlan {
-        let rungs = point.rungs.iter().map(|&(max_items, place)| self.rung(max_items, place)).collect();
+        let rungs: Vec<Rung> =
+            point.rungs.iter().map(|&(max_items, place)| self.rung(max_items, place)).collect();
+        let environments = self.environments(&rungs);
         ServingPlan {
             packing: PackingPolicy::Deadline,
             max_batch_size: point.max_batch_size,
@@ -31,8 +35,19 @@ impl Tuner {
             rungs,
             canary: None,
             hold_out: self.hold_out(point.max_batch_size),
+            environments,
             ..self.base.clone()
         }
+    }
+
+    /// How sparingly the environments of these sizes are used: by the one whose INIT is longest.
+    fn environments(&self, rungs: &[Rung]) -> Option<EnvironmentPolicy> {
+        let init_s = |rung: &&Rung| self.knowledge.init_s(rung.memory_mib.0);
+        let slowest = rungs.iter().max_by(|a, b| init_s(a).total_cmp(&init_s(b)))?;
+        let price =
+            crate::search::usd_per_second(&self.economics.prices, &self.economics, slowest.memory_mib.0);
+        let request_usd = self.economics.prices.request_usd();
+        crate::environments::learned(&self.settings, init_s(&slowest), price, request_usd)
     }
 
     /// A place by its alias: the configured name where the configuration has one of this size, else `mem-<MiB>`.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use gateway_contract::{
     Mebibytes, Rung, ServiceObservation, ServiceOutcome, ServingPlan, Timestamp, WindowStats,
 };
+use optimizer_tuner::environments::before_learning;
 use optimizer_tuner::settings::SettingsError;
 use optimizer_tuner::warm_up::{STAYS_WARM, cold_rungs};
 use optimizer_tuner::{Economics, Tuner, TunerAction, TunerEvent, TunerReport, TunerSettings};
@@ -39,7 +40,8 @@ impl TunerController {
         base: ServingPlan,
         economics: Economics,
     ) -> Result<Self, SettingsError> {
-        Tuner::new(settings, base, economics).map(Self::of)
+        let environments = before_learning(&settings).or(base.environments);
+        Tuner::new(settings, ServingPlan { environments, ..base }, economics).map(Self::of)
     }
 
     /// A tuner that may know something already.

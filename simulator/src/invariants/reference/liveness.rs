@@ -1,5 +1,7 @@
 //! Nothing waits for ever: whenever time moves on, what was due and had room must have gone out.
 
+use std::time::Duration;
+
 use gateway_contract::{RequestId, Timestamp};
 
 use super::model::ModelReference;
@@ -17,7 +19,8 @@ impl Reference {
             let oldest = model.queue.oldest().and_then(|id| self.requests.get(&id));
             let has_place = model.in_flight + model.pieces() < model.surely_allowed();
             if let Some(oldest) = oldest.filter(|_| has_place) {
-                let due = closes_at(&model.plan, &model.queue, oldest.arrival, self.is_draining).max(calm);
+                let due = closes_at(&model.plan, &model.queue, oldest.arrival, self.is_draining).max(calm)
+                    + waits_for_environments(model, self.is_draining);
                 if due + CLOCK < now {
                     breaches.push((
                         due,
@@ -58,6 +61,12 @@ impl Reference {
             self.findings.check(is_answered, Rule::ExactlyOnce, since, || unanswered(id));
         }
     }
+}
+
+/// How long a batch that is due may wait for an environment at work.
+fn waits_for_environments(model: &ModelReference, is_draining: bool) -> Duration {
+    let policy = model.plan.environments.filter(|_| !is_draining);
+    policy.map_or(Duration::ZERO, |policy| policy.init + model.upper(model.plan.max_batch_size))
 }
 
 fn unanswered(id: RequestId) -> String {

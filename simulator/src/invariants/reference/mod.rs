@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway_contract::{BatchId, ModelId, RequestId, ServingPlan, Timestamp};
+use gateway_policy::{CallPurpose, EnvironmentCall};
 
 use self::model::{Flight, ModelReference};
 use self::requests::{Known, Place};
@@ -42,6 +43,8 @@ pub struct Reference {
     /// Answered or cancelled.
     gone: BTreeSet<RequestId>,
     flights: BTreeMap<BatchId, Flight>,
+    /// No-op calls that are out.
+    calls: BTreeMap<BatchId, ModelId>,
     last_batch: Option<BatchId>,
     deadlines: BTreeSet<(Timestamp, RequestId)>,
     /// Deadlines that passed at `now`, unanswered so far.
@@ -92,6 +95,41 @@ impl Reference {
         if self.requests.get(&id).is_some_and(|request| !request.is_expired) {
             self.leave(id);
         }
+    }
+
+    /// The engine makes a no-op call: under a plan that has a use for it, to one of its sizes, and not while it drains.
+    pub fn handle_call(&mut self, now: Timestamp, call: &EnvironmentCall) {
+        self.advance(now);
+        self.findings.check(self.last_batch < Some(call.call), Rule::Order, now, || {
+            format!("call {} after {:?}", call.call, self.last_batch)
+        });
+        self.last_batch = self.last_batch.max(Some(call.call));
+        let is_allowed = self.models.get(&call.model).is_some_and(|model| {
+            let plan = &model.plan;
+            plan.rungs.iter().any(|rung| *rung.qualifier == *call.qualifier)
+                && plan.environments.is_some_and(|policy| match call.purpose {
+                    CallPurpose::Start => true,
+                    CallPurpose::Keep => policy.keep_calls > 0,
+                })
+        });
+        self.findings.check(is_allowed && !self.is_draining, Rule::Calls, now, || {
+            format!("{call:?} is made, and the plan has no use for it")
+        });
+        self.calls.insert(call.call, call.model);
+        let out = self.calls.values().filter(|model| **model == call.model).count();
+        let most = self.models.get(&call.model).map_or(0, |model| model.plan.max_in_flight) as usize;
+        if call.purpose == CallPurpose::Start {
+            self.findings.check(out <= most.max(1) * 2, Rule::Calls, now, || {
+                format!("{out} calls of model {} are out, {most} invocations may run", call.model)
+            });
+        }
+    }
+
+    /// A no-op call is back.
+    pub fn handle_call_end(&mut self, now: Timestamp, call: BatchId) {
+        self.advance(now);
+        let was_out = self.calls.remove(&call).is_some();
+        self.findings.check(was_out, Rule::Calls, now, || format!("call {call} ends and was not out"));
     }
 
     /// The engine was told to drain.

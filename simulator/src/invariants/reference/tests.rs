@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway_contract::{
-    BatchId, Canary, HoldOut, ItemFailure, Mebibytes, ModelId, PackingPolicy, PlanRevision, RequestId,
-    RetryLimits, Rung, ServiceTimeTable, ServingPlan, Timestamp,
+    BatchId, Canary, EnvironmentPolicy, HoldOut, ItemFailure, Mebibytes, ModelId, PackingPolicy,
+    PlanRevision, RequestId, RetryLimits, Rung, ServiceTimeTable, ServingPlan, Timestamp,
 };
 use gateway_policy::{
-    BatchOutcome, Dispatch, Engine, ItemBytes, Rejection, RequestMeta, RequestOutcome, TooLarge,
+    BatchOutcome, CallPurpose, Dispatch, Engine, EnvironmentCall, ItemBytes, Rejection, RequestMeta,
+    RequestOutcome, TooLarge,
 };
 
 use super::{Reference, Rule};
@@ -27,6 +28,8 @@ enum Step {
     Dispatch(Dispatch),
     Outcome(BatchId, BatchOutcome),
     Answer(RequestId, RequestOutcome),
+    Call(EnvironmentCall),
+    CallEnd(BatchId),
     Cancel(RequestId),
     Drain,
 }
@@ -73,6 +76,12 @@ fn plan(random: &mut Random, model: u16, revision: u64) -> ServingPlan {
             rung: rung(1, "alone"),
             every_items: 4 + small(random, 30),
             run_items: 1 + small(random, 3),
+        }),
+        environments: (below(random, 4) == 0).then(|| EnvironmentPolicy {
+            init: ms(below(random, 300)),
+            waiting_share: [0.0, 0.1, 1.0][small(random, 3) as usize],
+            stays_warm: ms(1_000 + below(random, 4_000)),
+            keep_calls: small(random, 4),
         }),
         retry: RetryLimits {
             budget_ratio: [0.0, 0.1, 0.5][small(random, 3) as usize],
@@ -131,6 +140,7 @@ fn outcome(random: &mut Random, items: u32, faults: u64) -> BatchOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Outcome(BatchId),
+    CallEnd(BatchId, bool),
     Plan(usize),
     Request(usize),
     Cancel(RequestId),
@@ -190,6 +200,11 @@ fn log_of(seed: u64, faults: u64) -> Log {
             outcomes.insert(dispatch.batch, end);
             log.push((now, Step::Dispatch(dispatch)));
         }
+        while let Some(call) = engine.poll_call() {
+            let at = now + ms(1 + below(&mut random, 200));
+            agenda.insert((at, 5_000, Action::CallEnd(call.call, below(&mut random, 10) >= faults)));
+            log.push((now, Step::Call(call)));
+        }
         while let Some((id, outcome)) = engine.poll_answer() {
             log.push((now, Step::Answer(id, outcome)));
         }
@@ -222,6 +237,10 @@ fn act(
             engine.drain(now);
             Step::Drain
         }
+        Action::CallEnd(call, ran) => {
+            engine.handle_call(now, call, ran);
+            Step::CallEnd(call)
+        }
         Action::Outcome(batch) => {
             let outcome = outcomes.remove(&batch).unwrap();
             engine.handle_outcome(now, batch, outcome.clone());
@@ -239,6 +258,8 @@ fn judge(log: &Log) -> Reference {
             Step::Dispatch(dispatch) => reference.handle_dispatch(*now, dispatch),
             Step::Outcome(batch, outcome) => reference.handle_outcome(*now, *batch, outcome),
             Step::Answer(id, outcome) => reference.handle_answer(*now, *id, outcome),
+            Step::Call(call) => reference.handle_call(*now, call),
+            Step::CallEnd(call) => reference.handle_call_end(*now, *call),
             Step::Cancel(id) => reference.handle_cancel(*now, *id),
             Step::Drain => reference.handle_drain(*now),
         }
@@ -261,7 +282,7 @@ fn logs_of_the_engine_hold() {
 /// How many of the logs of some seeds a tampering changes, and how many of these are named by `rule` first or among others.
 fn named(rule: Rule, tamper: impl Fn(&mut Log) -> bool) -> (u32, u32) {
     let (mut changed, mut found) = (0, 0);
-    for seed in 0..150 {
+    for seed in 0..200 {
         let mut log = log_of(seed, 3);
         if tamper(&mut log) {
             changed += 1;
@@ -325,6 +346,35 @@ fn an_item_in_two_batches_is_named() {
 }
 
 #[test]
+fn a_call_that_the_plan_has_no_use_for_is_named() {
+    is_named(Rule::Calls, |log| {
+        let Some(at) = find(log, |it| matches!(it, Step::Call(_))) else { return false };
+        if let Step::Call(call) = &mut log[at].1 {
+            call.qualifier = "nowhere".into();
+        }
+        true
+    });
+    is_named(Rule::Calls, |log| {
+        let keeps = |it: &Step| matches!(it, Step::Call(call) if call.purpose == CallPurpose::Keep);
+        let Some(at) = find(log, keeps) else { return false };
+        log.iter_mut().for_each(|(_, step)| {
+            if let Step::Plan(plan) = step {
+                plan.environments = plan.environments.map(|it| EnvironmentPolicy { keep_calls: 0, ..it });
+            }
+        });
+        keeps(&log[at].1)
+    });
+}
+
+#[test]
+fn a_call_that_ends_twice_is_named() {
+    is_named(Rule::Calls, |log| {
+        let ended = |it: &Step| matches!(it, Step::CallEnd(..));
+        find(log, ended).map(|at| log.insert(at, log[at].clone())).is_some()
+    });
+}
+
+#[test]
 fn a_batch_above_its_plan_is_named() {
     is_named(Rule::PlanBounds, |log| {
         let mut most = 0;
@@ -352,8 +402,12 @@ fn a_batch_that_is_not_sent_is_named() {
         let (batch, now, model) = (dispatch.batch, log[at].0, dispatch.model);
         let throttled =
             log[..at].iter().any(|(_, it)| matches!(it, Step::Outcome(_, BatchOutcome::Throttled { .. })));
+        let may_wait = log.iter().any(
+            |(_, it)| matches!(it, Step::Plan(plan) if plan.model == model && plan.environments.is_some()),
+        );
         // Only where nothing else explains the wait: no request of the batch leaves at this time.
-        let is_clear = !throttled && log.iter().skip(at).find(|(time, _)| *time > now + ms(1)).is_some();
+        let is_clear =
+            !throttled && !may_wait && log.iter().skip(at).find(|(time, _)| *time > now + ms(1)).is_some();
         if !is_clear {
             return false;
         }

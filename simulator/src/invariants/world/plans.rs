@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use gateway_contract::{
-    Canary, HoldOut, Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung, ServiceTimeTable,
-    ServingPlan,
+    Canary, EnvironmentPolicy, HoldOut, Mebibytes, ModelId, PackingPolicy, PlanRevision, RetryLimits, Rung,
+    ServiceTimeTable, ServingPlan,
 };
 use optimizer_tuner::settings::{ExplorationLimits, SearchBounds};
 use optimizer_tuner::{PolicyKind, TunerSettings};
@@ -38,6 +38,7 @@ pub(super) fn plain() -> ServingPlan {
         rungs: vec![rung(16, Mebibytes(1769), 1)],
         canary: None,
         hold_out: None,
+        environments: None,
         retry: RetryLimits::default(),
     }
 }
@@ -100,7 +101,17 @@ fn plan(draw: &mut Draw, profile: &ModelProfile, sizes: &SizeLaw) -> ServingPlan
         canary: draw.one_in(4).then(|| canary(draw, max_batch_size)),
         retry: retry(draw),
         hold_out: draw.one_in(4).then(|| hold_out(draw)),
+        environments: draw.one_in(2).then(|| environments(draw)),
         ..plain()
+    }
+}
+
+fn environments(draw: &mut Draw) -> EnvironmentPolicy {
+    EnvironmentPolicy {
+        init: Duration::from_secs_f64(draw.log_between(0.001, 20.0)),
+        waiting_share: *draw.pick(&[0.0, 0.003, 0.1, 1.0]),
+        stays_warm: Duration::from_secs_f64(draw.log_between(1.0, 300.0)),
+        keep_calls: *draw.pick(&[0, 1, 20, 1000]),
     }
 }
 

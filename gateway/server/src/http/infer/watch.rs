@@ -147,6 +147,7 @@ impl<'t> Watch<'t> {
     fn record(&self, status: u16, code: &'static str, end: Instant) -> RequestRecord<'_> {
         RequestRecord {
             model: self.model.as_ref().map(|model| model.name.as_str()),
+            headers: &self.head.headers,
             status,
             code,
             items: self.items,
