@@ -9,6 +9,8 @@
 //! Rule, starting. A few items may wait so (`waiting_share` of all, saved up as a token bucket). When more do, another environment is started by a no-op
 //! call beside them: they do not pay its INIT with their time. How many: what piles up in the time t since the first had to wait is what those at work do not
 //! carry, B batches of S seconds in t, so B·S/t more would carry it; twice as many, so that what has piled up is gone an INIT after they are there.
+//! Where more waits than one batch and the oldest is late already, that batch goes out and starts the environment itself: what is behind it need not be
+//! late too.
 //! Rule, keeping. Lambda gives a call to the environment that was idle for the shortest time, so the one that is longest idle is reached by as many overlapping
 //! calls as there are idle ones. It is kept so until the calls have cost what starting it again would (`keep_calls`): the ski-rental rule, at
 //! most twice as dear as knowing the future.
@@ -89,6 +91,10 @@ pub(crate) struct Due {
     pub(crate) upper: u64,
     /// Most environments at work at a time.
     pub(crate) max_in_flight: u32,
+    /// Of them, the ones that would go out.
+    pub(crate) batch_items: u32,
+    /// Whether the oldest would be late even if it went out now.
+    pub(crate) is_lost: bool,
 }
 
 impl Environments {
@@ -120,6 +126,9 @@ impl Environments {
             let seconds = now.saturating_sub(short_since).max(due.upper).max(1);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the items")]
             let wanted = (CATCH_UP * batches * due.upper as f64 / seconds as f64).ceil() as usize;
+            if wanted > starting && due.is_lost && due.items > due.batch_items {
+                return Turn::Goes;
+            }
             let room = (due.max_in_flight as usize).saturating_sub(at_work);
             start = u32::try_from(wanted.saturating_sub(starting).min(room)).unwrap_or(u32::MAX);
         }
@@ -160,8 +169,8 @@ impl Environments {
     ) {
         let pool = self.pool(qualifier);
         pool.forget_cold(now, nanos(policy.stays_warm));
-        pool.idle.pop();
-        pool.busy.push(Busy { id, calls: 0, is_start: false });
+        let is_start = pool.idle.pop().is_none();
+        pool.busy.push(Busy { id, calls: 0, is_start });
     }
 
     /// One more environment is started.

@@ -6,6 +6,7 @@ use gateway_contract::{BatchId, Timestamp};
 
 use super::Model;
 use crate::closing::{Backlog, fill_bound};
+use crate::compiled_plan::nanos;
 use crate::environments::{Due, Turn};
 use crate::shared::Shared;
 use crate::types::{CallPurpose, EnvironmentCall, Event};
@@ -28,6 +29,9 @@ impl Model {
             max_batch_size,
             upper: self.plan.upper(max_batch_size),
             max_in_flight: self.window.allowed(now),
+            batch_items: items,
+            is_lost: now.saturating_add(self.plan.upper(items))
+                > backlog.oldest.saturating_add(nanos(self.plan.plan.slo_latency)),
         };
         match self.environments.turn(&policy, &qualifier, now, due) {
             Turn::Goes => None,
