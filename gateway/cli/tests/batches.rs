@@ -59,6 +59,10 @@ fn a_killed_gateway_goes_on_with_its_batches_and_answers_each_line_once() {
     wait_for(&gateway, &job, u64::MAX);
     gateway.answered_once(&job, LINES);
 
+    let (status, body) = Node::send(&gateway.public, "DELETE /v1/batches", b"");
+    let body = String::from_utf8(body).unwrap();
+    assert!(status == 405 && body.contains("method_not_allowed"), "{status} {body}");
+
     let until = Instant::now() + Duration::from_secs(10);
     let metrics = loop {
         let (_, text) = Node::send(&gateway.admin, "GET /metrics", b"");

@@ -47,9 +47,9 @@ fn a_batch_waits_for_the_environment_that_is_at_work() {
     let second = engine.poll_dispatch().unwrap();
     assert_eq!(second.items, 1);
     let waited = std::iter::from_fn(|| engine.poll_event())
-        .find_map(|event| match event {
-            Event::WaitedForEnvironment { waited, .. } => Some(waited),
-            _ => None,
+        .find_map(|event| {
+            let Event::WaitedForEnvironment { waited, .. } = event else { return None };
+            Some(waited)
         })
         .unwrap();
     assert_eq!(waited, ms(5));
@@ -167,16 +167,27 @@ fn what_crashed_is_not_believed_to_be_there() {
     assert!(arrive(&mut engine, 20, 2).is_some(), "none is there to wait for");
 }
 
-#[test]
-fn a_start_that_nothing_came_of_is_not_repeated_at_once() {
+/// Sixty wait for one at work, and those started beside it have failed.
+fn piled_up() -> Engine {
     let mut engine = alone(EnvironmentPolicy { waiting_share: 0.0, ..policy() });
     arrive(&mut engine, 0, 1).unwrap();
-    assert_eq!(arrive(&mut engine, 1, 2), None);
-    for start in calls(&mut engine) {
-        engine.handle_call(at(5), start.call, false);
-    }
-    assert_eq!(arrive(&mut engine, 10, 3), None);
+    (2..62).for_each(|id| assert_eq!(arrive(&mut engine, 1, id), None));
+    let started = calls(&mut engine);
+    assert!(!started.is_empty());
+    started.iter().for_each(|start| engine.handle_call(at(5), start.call, false));
+    engine
+}
+
+#[test]
+fn a_start_that_nothing_came_of_is_not_repeated_at_once() {
+    let mut engine = piled_up();
+    assert_eq!(arrive(&mut engine, 1_004, 63), None);
     assert_eq!(calls(&mut engine), []);
-    assert_eq!(arrive(&mut engine, 1_006, 4), None);
-    assert!(!calls(&mut engine).is_empty());
+}
+
+#[test]
+fn what_is_late_already_starts_an_environment_itself_if_more_waits_behind_it() {
+    let mut engine = piled_up();
+    assert!(arrive(&mut engine, 1_006, 63).is_some(), "200 ms were allowed");
+    assert_eq!(calls(&mut engine), [], "no call beside it");
 }

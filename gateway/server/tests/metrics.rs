@@ -180,7 +180,10 @@ fn move_everything(catalogue: &Arc<Catalogue>) {
     for _ in 0..2 {
         catalogue.note_failure("invocation failed", "throttled", "m");
     }
-    let tenants = Tenants { header: "x-tenant".parse().unwrap(), names: ["search".to_owned()].into() };
+    let tenants = Tenants {
+        header: axum::http::HeaderName::from_static("x-tenant"),
+        names: ["search".to_owned()].into(),
+    };
     let http = HttpMetrics::new(catalogue.clone(), Some(tenants));
     http.connection_opened();
     http.connection_refused();

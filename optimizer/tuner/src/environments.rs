@@ -23,7 +23,7 @@ const MOST_CALLS: f64 = 1000.0;
 /// Of the configured plan, before anything is known. `None`: environments are not to be waited for.
 #[must_use]
 pub fn before_learning(settings: &TunerSettings) -> Option<EnvironmentPolicy> {
-    (settings.environments.waits && settings.policy == PolicyKind::GreyBox).then(|| EnvironmentPolicy {
+    (settings.environments.waits && settings.policy == PolicyKind::GreyBox).then_some(EnvironmentPolicy {
         init: INIT_LIMIT,
         waiting_share: WAITING * (1.0 - settings.slo_percentile),
         stays_warm: STAYS_WARM,

@@ -227,9 +227,7 @@ impl<'a> Search<'a> {
         let places: Vec<Place> = points
             .iter()
             .enumerate()
-            .map(|(index, &point)| {
-                Place::new(point, index, &rows, economics, fee_usd, max_items, knowledge, settings)
-            })
+            .map(|(index, &point)| Place::new(situation, point, index, &rows, max_items))
             .collect();
         if places.is_empty() {
             return None;
@@ -773,15 +771,14 @@ impl Draft {
 
 impl Place {
     fn new(
+        situation: &Situation<'_, '_>,
         point: RungPoint,
         index: usize,
         rows: &Rows,
-        economics: &Economics,
-        fee_usd: f64,
         max_items: u32,
-        knowledge: &Knowledge,
-        settings: &TunerSettings,
     ) -> Self {
+        let &Situation { settings, economics, knowledge, .. } = situation;
+        let fee_usd = economics.prices.request_usd();
         let usd_per_second = usd_per_second(&economics.prices, economics, point.memory_mib);
         let costs = CostTable::new(rows, index, max_items, usd_per_second, fee_usd);
         let hopeful_usd = (0..=max_items)

@@ -118,7 +118,9 @@ fn figures(run: &Run, sweep: &Sweep, steps: &[Step], slo_s: f64) -> Result<Value
 fn one_step(run: &Run, sweep: &Sweep, step: &Step, slo_s: f64) -> Result<Value> {
     let within = |at_s: f64| (step.at_s..step.end_s).contains(&at_s);
     let detected = run.actions("change_point").map(|(at_s, _)| at_s).find(|&at_s| within(at_s));
-    let switched = run.actions("switched").find(|(at_s, _)| within(*at_s));
+    // With a detector only a switch because of the change-point belongs to the step: what comes later was decided by what had been measured since.
+    let is_due = |event: &Value| detected.is_none() || event["reason"] == "change_point";
+    let switched = run.actions("switched").find(|(at_s, event)| within(*at_s) && is_due(event));
     let in_force = switched.as_ref().and_then(|(at_s, event)| {
         let revision = event["revision"].as_u64()?;
         let serves =

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use pin_project_lite::pin_project;
 
+use super::router::method_not_allowed;
 use super::{Application, HttpState, infer, public_router};
 use crate::inference::Inference;
 
@@ -35,7 +36,8 @@ impl<I: Inference> PublicApplication<I> {
     /// Adds routes beside `/v2`.
     #[must_use]
     pub fn merge(self, routes: Router) -> Self {
-        Self { router: self.router.merge(routes), ..self }
+        let router = self.router.merge(routes).method_not_allowed_fallback(method_not_allowed);
+        Self { router, ..self }
     }
 }
 

@@ -50,7 +50,7 @@ async fn not_found(uri: Uri) -> Response {
     in_form(&uri, ApiError::new(Code::NotFound, "no such route"))
 }
 
-async fn method_not_allowed(uri: Uri) -> Response {
+pub(super) async fn method_not_allowed(uri: Uri) -> Response {
     in_form(&uri, ApiError::new(Code::MethodNotAllowed, "the route has no such method"))
 }
 

@@ -23,7 +23,7 @@ use crate::random::Random;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Plan(ServingPlan),
+    Plan(Box<ServingPlan>),
     Request(RequestMeta, Result<(), Rejection>),
     Dispatch(Dispatch),
     Outcome(BatchId, BatchOutcome),
@@ -223,7 +223,7 @@ fn act(
     match action {
         Action::Plan(at) => {
             engine.handle_plan(now, plans[at].clone());
-            Step::Plan(plans[at].clone())
+            Step::Plan(Box::new(plans[at].clone()))
         }
         Action::Request(at) => {
             let admission = engine.handle_request(now, requests[at].clone());
