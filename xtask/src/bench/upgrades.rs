@@ -115,7 +115,9 @@ fn send(address: &str, rate: u64, begin: Instant, next: &AtomicU64, over: &Atomi
         let due = begin + Duration::from_secs_f64(number as f64 / rate as f64);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let keeps = number.is_multiple_of(2);
-        let reader = match if keeps { kept.take() } else { None } {
+        // As connection pools do: one that was closed while nobody used it is not sent a request.
+        let open = if keeps { kept.take().filter(is_open) } else { None };
+        let reader = match open {
             Some(reader) => reader,
             None => match connect(address) {
                 Ok(reader) => {
@@ -147,6 +149,13 @@ fn send(address: &str, rate: u64, begin: Instant, next: &AtomicU64, over: &Atomi
     if let Ok(mut all) = met.latencies.lock() {
         all.append(&mut latencies);
     }
+}
+
+fn is_open(reader: &BufReader<TcpStream>) -> bool {
+    let stream = reader.get_ref();
+    let seen = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let is_silent = seen.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    is_silent && stream.set_nonblocking(false).is_ok()
 }
 
 fn connect(address: &str) -> Result<BufReader<TcpStream>> {
