@@ -20,6 +20,8 @@ pub(crate) fn lambda(takes: Duration) -> SocketAddr {
 }
 
 fn serve(stream: TcpStream, takes: Duration) -> Option<()> {
+    // Head and body are two writes: the second would wait for the peer's delayed acknowledgement, 40 ms.
+    stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {
