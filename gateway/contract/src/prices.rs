@@ -99,6 +99,12 @@ impl PriceTable {
     pub fn request_usd(&self) -> f64 {
         self.usd_per_million_requests / 1e6
     }
+
+    /// Dollars of one invocation in the first tier: duration and fee.
+    #[must_use]
+    pub fn invocation_usd(&self, architecture: Architecture, memory: Mebibytes, billed: Duration) -> f64 {
+        self.duration_usd(architecture, memory, billed) + self.request_usd()
+    }
 }
 
 #[cfg(test)]

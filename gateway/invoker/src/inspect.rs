@@ -12,7 +12,7 @@ use aws_sdk_lambda::config::interceptors::BeforeDeserializationInterceptorContex
 use aws_sdk_lambda::config::{ConfigBag, Intercept, Region, RuntimeComponents};
 use aws_sdk_lambda::error::BoxError;
 
-use workers_protocol::{Answer, ProtocolError, RequestHeader};
+use workers_protocol::{Answer, ProtocolError};
 
 use crate::provision::{AccountLimits, FunctionState, Patience, ProvisionError, Provisioner, Stop};
 use crate::{Credentials, InvokeError, InvokerConfig, LambdaInvoker, Metering, WarmUp};
@@ -139,21 +139,7 @@ pub async fn call(
     model: (&str, &str),
     process_count: u32,
 ) -> Result<Metering, NoWorker> {
-    let warm_up = WarmUp {
-        function: Arc::from(function),
-        qualifier: Arc::from(qualifier),
-        header: RequestHeader {
-            batch: 0,
-            model: model.0.to_owned(),
-            model_version: model.1.to_owned(),
-            process_count,
-            budget_ms: None,
-            hang_after_ms: None,
-            traceparent: None,
-            tracestate: None,
-            report_spans: false,
-        },
-    };
+    let warm_up = WarmUp::new(Arc::from(function), Arc::from(qualifier), model, process_count);
     let result = warm_up.run(invoker, 1).await.pop();
     let Some(reply) = result.transpose()? else { return Err(NoWorker::Foreign("nothing".to_owned())) };
     match Answer::decode(&reply.payload) {

@@ -71,7 +71,7 @@ mod tests {
         let calls = |init_s, gigabytes: f64| {
             keep_calls(&TunerSettings::default(), init_s, gigabytes * GB_SECOND_USD, 2e-7)
         };
-        assert!((250..=300).contains(&calls(8.0, 10.0)) || calls(8.0, 10.0) > 300, "{}", calls(8.0, 10.0));
+        assert!(calls(8.0, 10.0) >= 250, "{}", calls(8.0, 10.0));
         assert!((5..30).contains(&calls(0.35, 0.5)), "{}", calls(0.35, 0.5));
         assert_eq!(calls(0.0, 1.0), 0);
     }

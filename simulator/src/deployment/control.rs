@@ -130,12 +130,7 @@ impl<O: Observer> Deployment<'_, O> {
             }
             let model = &mut self.models[at];
             model.environments.start(memory);
-            model.report.usd.warm_up += usd;
-            model.report.counts.warmed += 1;
-            model.report.counts.gb_seconds += memory.gibibytes() * billed_seconds(init_s);
-            if let Some(tally) = &mut model.tally {
-                tally.spend(usd);
-            }
+            model.bill_call(true, usd, memory.gibibytes() * billed_seconds(init_s));
             self.jobs.begin(ready, Job::WarmUp { model: at, memory, began: self.now });
         }
         if missing > 0 { ready } else { self.now }

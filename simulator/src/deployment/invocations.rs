@@ -99,10 +99,7 @@ impl<O: Observer> Deployment<'_, O> {
                     + self.account.economics.prices.request_usd();
                 takes_s +=
                     self.account.runtime_s + init_s + if is_cold { self.account.placement_s } else { 0.0 };
-                model.report.count_call(is_cold, usd, call.memory_mib.gibibytes() * billed_s);
-                if let Some(tally) = &mut model.tally {
-                    tally.spend(usd);
-                }
+                model.bill_call(is_cold, usd, call.memory_mib.gibibytes() * billed_s);
             }
         }
         self.jobs.begin(self.now + super::nanos(takes_s), Job::Call { call, ran, began: self.now });

@@ -110,6 +110,14 @@ impl ModelState {
     pub(super) fn draw_size(&mut self) -> (u32, u16) {
         self.sizes.draw(&mut self.streams.sizes)
     }
+
+    /// A no-op invocation was paid for: it started an environment, or kept one.
+    pub(super) fn bill_call(&mut self, is_cold: bool, usd: f64, gb_seconds: f64) {
+        self.report.count_call(is_cold, usd, gb_seconds);
+        if let Some(tally) = &mut self.tally {
+            tally.spend(usd);
+        }
+    }
 }
 
 /// What all models share when they are set up.

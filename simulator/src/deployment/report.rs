@@ -244,7 +244,7 @@ impl std::fmt::Debug for DeploymentReport {
 }
 
 impl ModelReport {
-    /// A no-op call of the engine ran.
+    /// A no-op invocation ran.
     pub(super) fn count_call(&mut self, is_cold: bool, usd: f64, gb_seconds: f64) {
         if is_cold {
             self.usd.warm_up += usd;

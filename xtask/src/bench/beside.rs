@@ -4,13 +4,13 @@
 //! input is longer than the run; it is cancelled at the end.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::live::{Sent, lines};
+use super::live::{OpenLoad, Sent, Steps};
 use super::optimizer::Tools;
 use super::replay::quantile;
 use crate::setup::Setup;
@@ -70,14 +70,8 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         "beside: {} live requests/s, {:.0} s without a job and {:.0} s with one",
         arguments.rate, arguments.seconds, arguments.seconds
     );
-    let mut live = Command::new(&tools.python);
-    live.arg(setup.workspace().join("xtask/clients/steps.py"))
-        .args(["--url", &url, "--model", "minilm", "--texts"])
-        .arg(&texts);
-    live.args(["--steps", &format!("{}:{whole}", arguments.rate), "--output"])
-        .arg(&output)
-        .stdout(Stdio::piped());
-    let mut live = live.spawn().context("cannot start the live client")?;
+    let steps = Steps { rates: vec![(arguments.rate, whole)], texts: &texts, seed: 0 };
+    let live = OpenLoad::start(setup, &tools.python, &url, "minilm", &steps, &output)?;
     std::thread::sleep(Duration::from_secs_f64(arguments.seconds));
     let before = stack.metrics()?;
     let mut job = Command::new(&tools.python);
@@ -104,11 +98,7 @@ pub(crate) fn run(setup: &Setup, arguments: &Arguments, json: Option<&Path>) -> 
         "the job was `{}` before the time was over: give it more `--lines`",
         job["status"]
     );
-    ensure!(live.wait()?.success(), "the live client failed");
-    let first = std::io::read_to_string(live.stdout.take().context("the client's output")?)?;
-    let begin: Value = serde_json::from_str(first.trim()).context("the client's first line")?;
-    let begin = begin["begin"].as_f64().context("the client's begin")?;
-    let sent: Vec<Sent> = lines(&output)?;
+    let (begin, sent) = live.finish()?;
     stack.stop()?;
 
     let part = |from_s: f64, to_s: f64| figures(&sent, begin + from_s, begin + to_s);

@@ -163,6 +163,47 @@ pub(super) struct Steps<'a> {
     pub(super) seed: u64,
 }
 
+/// A client that sends an open load.
+#[derive(Debug)]
+pub(super) struct OpenLoad {
+    client: Child,
+    output: PathBuf,
+}
+
+impl OpenLoad {
+    /// Starts it against `address` (HOST:PORT); each request will stand in `output`.
+    pub(super) fn start(
+        setup: &Setup,
+        python: &Path,
+        address: &str,
+        model: &str,
+        steps: &Steps<'_>,
+        output: &Path,
+    ) -> Result<Self> {
+        let rates: Vec<String> =
+            steps.rates.iter().map(|(rate, seconds)| format!("{rate}:{seconds}")).collect();
+        let mut client = Command::new(python);
+        client.arg(setup.workspace().join("xtask/clients/steps.py"));
+        client.args(["--url", address, "--model", model, "--texts"]).arg(steps.texts);
+        client.args(["--steps", &rates.join(","), "--seed", &steps.seed.to_string(), "--output"]).arg(output);
+        let client = client.stdout(Stdio::piped()).spawn().context("cannot start the client")?;
+        Ok(Self { client, output: output.to_owned() })
+    }
+
+    fn is_running(&mut self) -> Result<bool> {
+        Ok(self.client.try_wait()?.is_none())
+    }
+
+    /// Waits for its end. Gives when it began, seconds since the epoch, and every request.
+    pub(super) fn finish(mut self) -> Result<(f64, Vec<Sent>)> {
+        let status = self.client.wait()?;
+        ensure!(status.success(), "the client ended with {status}");
+        let first = std::io::read_to_string(self.client.stdout.take().context("the client's output")?)?;
+        let begin: Value = serde_json::from_str(first.trim()).context("the client's first line")?;
+        Ok((begin["begin"].as_f64().context("the client's begin")?, lines(&self.output)?))
+    }
+}
+
 /// One request.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Sent {
@@ -205,39 +246,17 @@ pub(super) struct Run {
 impl Gateway {
     /// Sends the load to its end and watches.
     pub(super) fn run(&self, setup: &Setup, python: &Path, steps: &Steps<'_>) -> Result<Run> {
+        let address = format!("127.0.0.1:{}", self.ports.public);
         let output = self.log.with_file_name("requests.jsonl");
-        let rates: Vec<String> =
-            steps.rates.iter().map(|(rate, seconds)| format!("{rate}:{seconds}")).collect();
-        let mut client = Command::new(python);
-        client.arg(setup.workspace().join("xtask/clients/steps.py"));
-        client.args(["--url", &format!("127.0.0.1:{}", self.ports.public), "--model", &self.model]);
-        client.arg("--texts").arg(steps.texts).args([
-            "--steps",
-            &rates.join(","),
-            "--seed",
-            &steps.seed.to_string(),
-        ]);
-        client.arg("--output").arg(&output).stdout(Stdio::piped());
-        let mut client = client.spawn().context("cannot start the client")?;
+        let mut load = OpenLoad::start(setup, python, &address, &self.model, steps, &output)?;
         let mut samples = Vec::new();
-        let status = loop {
-            if let Some(status) = client.try_wait()? {
-                break status;
-            }
+        while load.is_running()? {
             samples.extend(self.sample());
             std::thread::sleep(POLL);
-        };
-        ensure!(status.success(), "the client ended with {status}");
+        }
         samples.extend(self.sample());
-        let first = std::io::read_to_string(client.stdout.take().context("the client's output")?)?;
-        let begin: Value = serde_json::from_str(first.trim()).context("the client's first line")?;
-        Ok(Run {
-            begin: begin["begin"].as_f64().context("the client's begin")?,
-            sent: lines(&output)?,
-            samples,
-            events: self.events()?,
-            windows: self.windows()?,
-        })
+        let (begin, sent) = load.finish()?;
+        Ok(Run { begin, sent, samples, events: self.events()?, windows: self.windows()? })
     }
 
     /// `None` when it does not answer just now.

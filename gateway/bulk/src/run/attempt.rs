@@ -204,7 +204,7 @@ pub(crate) fn cost(
     let memory = metering.memory.unwrap_or(point.memory());
     let is_cold = metering.init.is_some() || answer.is_some_and(|answer| answer.report.cold);
     JobCost {
-        usd: prices.duration_usd(architecture, memory, metering.billed) + prices.request_usd(),
+        usd: prices.invocation_usd(architecture, memory, metering.billed),
         billed_ms: u64::try_from(metering.billed.as_millis()).unwrap_or(u64::MAX),
         gb_seconds: memory.gibibytes() * metering.billed.as_secs_f64(),
         invocations: 1,

@@ -263,8 +263,7 @@ impl Runner {
     /// What may be spent from now on, by functions of up to this memory.
     pub(super) fn budget(&self, memory: Mebibytes) -> Budget {
         let RunContext { prices, architecture, .. } = &self.context;
-        let longest_usd =
-            prices.duration_usd(*architecture, memory, LONGEST_INVOCATION) + prices.request_usd();
+        let longest_usd = prices.invocation_usd(*architecture, memory, LONGEST_INVOCATION);
         Budget::new(self.taken.job.spec.max_usd, self.taken.job.cost, longest_usd)
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gateway_contract::{ModelId, Rung};
-use gateway_invoker::{Metering, RefusedCause};
+use gateway_invoker::RefusedCause;
 use tokio::time::Instant;
 
 use super::calls::{Called, Calls, CallsDone, Found, Purpose};
@@ -57,7 +57,8 @@ impl<S: Invoke> ControlLoop<S> {
             for (found, metering) in &called.found {
                 let usd = metering.as_ref().map_or(0.0, |metering| {
                     let memory = metering.memory.unwrap_or(called.rung.memory_mib);
-                    price(&model.steered, memory, metering)
+                    let steered = &model.steered;
+                    steered.prices.invocation_usd(steered.architecture, memory, metering.billed)
                 });
                 model.metrics.called(purpose, found.label(), usd);
             }
@@ -165,12 +166,4 @@ fn refusal(called: &Called) -> Option<RefusedCause> {
         Found::Refused(cause) => Some(*cause),
         Found::Answers | Found::Unclear => None,
     })
-}
-
-fn price(
-    steered: &crate::lifecycle::Steered,
-    memory: gateway_contract::Mebibytes,
-    metering: &Metering,
-) -> f64 {
-    steered.prices.duration_usd(steered.architecture, memory, metering.billed) + steered.prices.request_usd()
 }

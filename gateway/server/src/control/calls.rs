@@ -4,17 +4,13 @@
 //! model), or nothing can be said (throttled, out of reach). Only the first two change anything.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use gateway_contract::{ModelId, PlanRevision, Rung};
 use gateway_invoker::{InvocationReply, InvokeError, Metering, RefusedCause, WarmUp};
-use workers_protocol::{Answer, ProtocolError, RequestHeader};
+use workers_protocol::{Answer, ProtocolError};
 
 use crate::driver::Invoke;
 use crate::lifecycle::Steered;
-
-/// Longest wait for warm-ups: INIT may take 10 s before Lambda starts it again. A plan is not kept waiting longer.
-const WARM_UP_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a call showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,19 +72,10 @@ impl Calls {
         purpose: Purpose,
         rungs: impl IntoIterator<Item = (Rung, usize)>,
     ) -> Self {
-        let warm_up = |rung: &Rung| WarmUp {
-            function: steered.function.clone(),
-            qualifier: Arc::from(rung.qualifier.as_str()),
-            header: RequestHeader {
-                batch: 0,
-                model: steered.manifest.0.clone(),
-                model_version: steered.manifest.1.clone(),
-                process_count: rung.process_count,
-                ..RequestHeader::default()
-            },
-        };
+        let model = (&*steered.manifest.0, &*steered.manifest.1);
         let warm_ups = rungs.into_iter().map(|(rung, count)| {
-            let warm_up = warm_up(&rung);
+            let qualifier = Arc::from(rung.qualifier.as_str());
+            let warm_up = WarmUp::new(steered.function.clone(), qualifier, model, rung.process_count);
             (rung, warm_up, count)
         });
         Self { model: steered.id, purpose, warm_ups: warm_ups.collect() }
@@ -100,7 +87,7 @@ impl Calls {
         for (rung, warm_up, count) in self.warm_ups {
             let invoker = invoker.clone();
             running.spawn(async move {
-                let results = tokio::time::timeout(WARM_UP_LIMIT, warm_up.run(&invoker, count)).await;
+                let results = tokio::time::timeout(WarmUp::LIMIT, warm_up.run(&invoker, count)).await;
                 let found = match results {
                     Ok(results) => results.iter().map(judge).collect(),
                     Err(_) => vec![(Found::Unclear, None); count],

@@ -1,17 +1,12 @@
 //! One no-op invocation that the engine asked for: it starts an environment beside batches that wait, or keeps an idle one. Runs in its own task.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use gateway_contract::PriceTable;
 use gateway_invoker::{InvocationReply, InvokeError, WarmUp};
 use gateway_policy::{CallPurpose, EnvironmentCall};
-use workers_protocol::RequestHeader;
 
 use super::{Invoke, ModelRuntime};
-
-/// Longest wait for an answer: INIT may take 10 s before Lambda starts it again.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// A call to make.
 pub(super) struct CallJob {
@@ -34,19 +29,14 @@ impl CallJob {
     /// Makes it. Never fails: what did not answer has started nothing that could be relied on.
     pub(super) async fn run<S: Invoke>(self, invoker: S) -> CallDone {
         let Self { call, model, prices } = self;
-        let warm_up = WarmUp {
-            function: model.function.clone(),
-            qualifier: call.qualifier.clone(),
-            header: RequestHeader {
-                batch: call.call.0,
-                model: model.manifest.name.clone(),
-                model_version: model.manifest.version.clone(),
-                process_count: call.process_count,
-                ..RequestHeader::default()
-            },
-        };
-        let result =
-            tokio::time::timeout(LIMIT, warm_up.run(&invoker, 1)).await.ok().and_then(|mut all| all.pop());
+        let served = (&*model.manifest.name, &*model.manifest.version);
+        let mut warm_up =
+            WarmUp::new(model.function.clone(), call.qualifier.clone(), served, call.process_count);
+        warm_up.header.batch = call.call.0;
+        let result = tokio::time::timeout(WarmUp::LIMIT, warm_up.run(&invoker, 1))
+            .await
+            .ok()
+            .and_then(|mut all| all.pop());
         let (ran, metering) = match &result {
             Some(Ok(InvocationReply { metering, .. })) => (true, Some(metering)),
             Some(Err(error)) => (false, InvokeError::metering(error)),
@@ -54,7 +44,7 @@ impl CallJob {
         };
         let cost_usd = metering.map_or(0.0, |metering| {
             let memory = metering.memory.unwrap_or(call.memory_mib);
-            prices.duration_usd(model.architecture, memory, metering.billed) + prices.request_usd()
+            prices.invocation_usd(model.architecture, memory, metering.billed)
         });
         model.metrics.called(call_label(call.purpose), if ran { "ok" } else { "unclear" }, cost_usd);
         CallDone { call, model, ran, cost_usd }

@@ -22,11 +22,7 @@ pub fn metrics_markdown() -> String {
     let mut page = HEAD.to_owned();
     for family in Catalogue::FAMILIES {
         let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
-        let kind = match family.kind {
-            "counter" | "plain_counter" | "float_counter" => "counter",
-            "gauge" | "plain_gauge" | "float_gauge" => "gauge",
-            other => other,
-        };
+        let kind = family.kind.trim_start_matches("plain_").trim_start_matches("float_");
         let _ = writeln!(page, "| `{}` | {kind} | {} | {} |", family.name, labels.join(", "), family.help);
     }
     page

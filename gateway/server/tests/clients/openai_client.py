@@ -17,14 +17,9 @@ from collections.abc import Callable
 import numpy as np
 import openai
 
-CHECKS: list[Callable[["Session"], None]] = []
+from checks import CHECKS, check, run_checks
+
 FINAL = {"completed", "failed", "expired", "cancelled"}
-
-
-def check(function: Callable[["Session"], None]) -> Callable[["Session"], None]:
-    """Adds a check to the run."""
-    CHECKS.append(function)
-    return function
 
 
 class Session:
@@ -275,20 +270,6 @@ def a_cancelled_batch_keeps_what_was_answered(session: Session) -> None:
     answered = session.content(batch.output_file_id)
     assert 0 < len(answered) == batch.request_counts.completed < count, batch.request_counts
     expect(openai.ConflictError, "cannot be cancelled", lambda: session.client.batches.cancel(batch.id))
-
-
-def run_checks(session: Session) -> int:
-    failed = 0
-    for function in CHECKS:
-        began = time.monotonic()
-        try:
-            function(session)
-        except Exception as error:  # noqa: BLE001 - each check is reported, whatever it raises
-            failed += 1
-            print(f"FAILED {function.__name__}: {type(error).__name__}: {error}")
-        else:
-            print(f"ok     {function.__name__} ({time.monotonic() - began:.1f} s)")
-    return failed
 
 
 def submit(session: Session) -> None:

@@ -15,7 +15,7 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -25,7 +25,8 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-CHECKS: list[Callable[["Session"], None]] = []
+from checks import CHECKS, check, run_checks
+
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head", "trace")
 DOCUMENT = "urn:penstock:openapi"
 TOKEN = {"Authorization": "Bearer sk-openapi"}
@@ -34,12 +35,6 @@ FINAL = {"completed", "failed", "expired", "cancelled"}
 OPTIONAL = {"id", "failed_items", "dynamic_batching", "parameters"}
 # Objects with keys of their own.
 MAPS = {"metadata", "reached_unix_ms"}
-
-
-def check(function: Callable[["Session"], None]) -> Callable[["Session"], None]:
-    """Adds a check to the run."""
-    CHECKS.append(function)
-    return function
 
 
 @dataclass
@@ -463,15 +458,7 @@ def main() -> int:
     parser.add_argument("--admin", required=True, help="HOST:PORT of its admin listener")
     arguments = parser.parse_args()
     session = Session(arguments.url, arguments.admin)
-    failed = 0
-    for function in CHECKS:
-        try:
-            function(session)
-        except Exception as error:  # noqa: BLE001 - each check is reported, whatever it raises
-            failed += 1
-            print(f"FAILED {function.__name__}: {type(error).__name__}: {error}")
-        else:
-            print(f"ok     {function.__name__}")
+    failed = run_checks(session)
     print(f"{len(CHECKS) - failed} of {len(CHECKS)} checks hold, {len(session.checked)} forms of answers")
     return 1 if failed else 0
 

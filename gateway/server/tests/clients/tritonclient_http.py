@@ -14,13 +14,8 @@ import numpy as np
 import tritonclient.http as http
 from tritonclient.utils import InferenceServerException
 
-CHECKS: list[Callable[["Session"], None]] = []
+from checks import CHECKS, check, run_checks
 
-
-def check(function: Callable[["Session"], None]) -> Callable[["Session"], None]:
-    """Adds a check to the run."""
-    CHECKS.append(function)
-    return function
 
 
 class Session:
@@ -210,15 +205,7 @@ def main() -> int:
     parser.add_argument("--text-model", help="a model with one BYTES input of one string an item")
     options = parser.parse_args()
     session = Session(options.url, options.text_model)
-    failed = 0
-    for function in CHECKS:
-        try:
-            function(session)
-        except Exception as error:  # noqa: BLE001 - every failure is reported, whatever it is
-            failed += 1
-            print(f"FAIL {function.__name__}: {type(error).__name__}: {error}")
-        else:
-            print(f"ok   {function.__name__}")
+    failed = run_checks(session)
     session.client.close()
     print(f"{len(CHECKS) - failed} of {len(CHECKS)} checks passed")
     return 1 if failed else 0
